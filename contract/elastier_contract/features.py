@@ -1,0 +1,150 @@
+"""From named columns to the tensors a ranker takes: the one encoder of training and of serving.
+
+Shapes: B rows, C categorical columns, N numeric columns.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from elastier_contract.errors import FeatureError
+from elastier_contract.model import FrozenModel
+from elastier_contract.signature import TensorSpec
+
+CATEGORICAL = "categorical"
+NUMERIC = "numeric"
+UNKNOWN = 0
+"""The row of every embedding that stands for a value not in the vocabulary."""
+
+
+class CategoricalColumn(FrozenModel):
+    """A column with a vocabulary; `values[i]` has id i + 1, since id 0 is for unknown values."""
+
+    name: str = Field(min_length=1)
+    values: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of ids, the unknown one included."""
+        return len(self.values) + 1
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Value → id."""
+        return {value: index for index, value in enumerate(self.values, start=UNKNOWN + 1)}
+
+    @model_validator(mode="after")
+    def _unique_values(self) -> "CategoricalColumn":
+        if len(set(self.values)) != len(self.values):
+            raise ValueError(f"vocabulary of {self.name!r} has duplicates")
+        return self
+
+
+class NumericColumn(FrozenModel):
+    """A column of finite numbers; the model scales it itself by mean and standard deviation of the training rows."""
+
+    name: str = Field(min_length=1)
+    mean: float
+    std: float = Field(gt=0)
+
+
+class FeatureSchema(FrozenModel):
+    """The columns a model was trained on, in the order of its tensors."""
+
+    categorical: tuple[CategoricalColumn, ...] = ()
+    numeric: tuple[NumericColumn, ...] = ()
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> "FeatureSchema":
+        if not self.columns or len(set(self.columns)) != len(self.columns):
+            raise ValueError(f"a schema needs at least one column and unique names, got {list(self.columns)}")
+        return self
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return tuple(column.name for column in (*self.categorical, *self.numeric))
+
+    def tensor_specs(self) -> tuple[TensorSpec, ...]:
+        """The model's inputs: `categorical` INT64 [-1, C] and `numeric` FP32 [-1, N], each only if it has columns."""
+        specs = []
+        if self.categorical:
+            limits = tuple(column.size for column in self.categorical)
+            specs.append(
+                TensorSpec(name=CATEGORICAL, datatype="INT64", shape=(-1, len(limits)), limits=limits)
+            )
+        if self.numeric:
+            specs.append(TensorSpec(name=NUMERIC, datatype="FP32", shape=(-1, len(self.numeric))))
+        return tuple(specs)
+
+    def encode(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, NDArray[Any]]:
+        """Encode named columns of equal length as the model's input tensors.
+
+        Args:
+            columns: Column name → B values. Strings or integers where categorical (unknown values get id 0),
+                finite numbers where numeric. Further columns are refused.
+
+        Returns:
+            `categorical` int64 [B, C] and `numeric` float32 [B, N], each only if the schema has such columns.
+
+        Raises:
+            FeatureError: Missing or unexpected column, unequal lengths, or a value of the wrong kind.
+        """
+        self._check_names(columns)
+        rows = len(columns[self.columns[0]])
+        for name in self.columns:
+            if len(columns[name]) != rows:
+                raise FeatureError(
+                    f"every column needs {rows} values like {self.columns[0]!r}, {name!r} has {len(columns[name])}"
+                )
+        tensors: dict[str, NDArray[Any]] = {}
+        if self.categorical:
+            ids_BC = np.empty((rows, len(self.categorical)), dtype=np.int64)
+            for index, category in enumerate(self.categorical):
+                ids_BC[:, index] = _encode_categorical(category, columns[category.name])
+            tensors[CATEGORICAL] = ids_BC
+        if self.numeric:
+            numbers_BN = np.empty((rows, len(self.numeric)), dtype=np.float32)
+            for index, number in enumerate(self.numeric):
+                numbers_BN[:, index] = _encode_numeric(number, columns[number.name])
+            tensors[NUMERIC] = numbers_BN
+        return tensors
+
+    def _check_names(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        missing = [name for name in self.columns if name not in columns]
+        if missing:
+            raise FeatureError(f"missing columns {missing}; expected {list(self.columns)}")
+        unexpected = [name for name in columns if name not in self.columns]
+        if unexpected:
+            raise FeatureError(f"unexpected columns {unexpected}; expected {list(self.columns)}")
+
+
+def _encode_categorical(column: CategoricalColumn, values: Sequence[Any]) -> list[int]:
+    ids = column.ids
+    encoded = []
+    for row, value in enumerate(values):
+        if isinstance(value, str):
+            encoded.append(ids.get(value, UNKNOWN))
+        elif isinstance(value, int | np.integer) and not isinstance(value, bool):
+            encoded.append(ids.get(str(value), UNKNOWN))
+        else:
+            raise FeatureError(
+                f"column {column.name!r} row {row}: expected a string or an integer, got {value!r}"
+            )
+    return encoded
+
+
+def _encode_numeric(column: NumericColumn, values: Sequence[Any]) -> NDArray[np.float32]:
+    for row, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise FeatureError(f"column {column.name!r} row {row}: expected a number, got {value!r}")
+        if not math.isfinite(value) or abs(value) > np.finfo(np.float32).max:
+            raise FeatureError(
+                f"column {column.name!r} row {row}: expected a finite 32-bit number, got {value!r}"
+            )
+    return np.asarray(values, dtype=np.float32)

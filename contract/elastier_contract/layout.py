@@ -1,0 +1,26 @@
+"""How a bundle's weights lie in its one weights file, and what ONNX Runtime must be told to share them."""
+
+from pathlib import Path
+from typing import Literal
+
+Layout = Literal["a"]
+
+WEIGHTS_FILE = "weights.bin"
+ALIGNMENT_BYTES = 4096
+"""Weights begin on a page, so that every session maps the same pages."""
+
+_SESSION_CONFIG: dict[Layout, dict[str, str]] = {
+    # Prepacking copies every weight into each session; without it all tiers run on the mapped file.
+    "a": {"session.disable_prepacking": "1"},
+}
+
+
+def session_config(layout: Layout, folder: Path) -> dict[str, str]:
+    """ONNX Runtime session config entries under which the tiers of a bundle in `folder` are measured and served."""
+    return {
+        # The graphs lie one folder below the weights, and ONNX Runtime refuses `..` in a location.
+        "session.model_external_initializers_file_folder_path": str(folder),
+        # A spinning pool per tier would steal the cores from the tier that runs.
+        "session.intra_op.allow_spinning": "0",
+        **_SESSION_CONFIG[layout],
+    }

@@ -1,0 +1,78 @@
+"""The manifest: all that a bundle says about itself."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, model_validator
+
+from elastier_contract.features import FeatureSchema
+from elastier_contract.layout import WEIGHTS_FILE, Layout
+from elastier_contract.model import FrozenModel
+from elastier_contract.signature import Signature
+from elastier_contract.tier import Tier
+
+SCHEMA_MAJOR = 1
+SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
+
+Task = Literal["binary"]
+
+
+class FileDigest(FrozenModel):
+    """What a file of the bundle must be, byte for byte."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: NonNegativeInt
+
+
+class Provenance(FrozenModel):
+    """Where a bundle comes from."""
+
+    command: str
+    seed: int
+    data_sha256: str
+    versions: dict[str, str]
+    """Library → version, of those that trained and exported."""
+
+
+class Manifest(FrozenModel):
+    """All that a bundle says about itself; `tiers` go from the cheapest to the TA."""
+
+    schema_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] = SCHEMA_VERSION
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
+    created_at: datetime
+    layout: Layout
+    task: Task
+    signature: Signature
+    features: FeatureSchema | None = None
+    tiers: tuple[Tier, ...] = Field(min_length=1)
+    files: dict[str, FileDigest]
+    """Path inside the bundle → digest, for every file but the manifest."""
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        names = [tier.name for tier in self.tiers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"tier names must be unique, got {names}")
+        costs = [tier.flops_per_row for tier in self.tiers]
+        if costs != sorted(costs):
+            raise ValueError(f"tiers must go from cheap to costly, got {costs} FLOPs per row")
+        absent = [
+            path for path in (WEIGHTS_FILE, *(tier.graph for tier in self.tiers)) if path not in self.files
+        ]
+        if absent:
+            raise ValueError(f"files without a digest: {absent}")
+        if self.features is not None and self.features.tensor_specs() != self.signature.inputs:
+            raise ValueError("the feature schema does not make the signature's inputs")
+        return self
+
+    def tier(self, name: str) -> Tier | None:
+        """The tier of that name, or None."""
+        return next((tier for tier in self.tiers if tier.name == name), None)
+
+    def utility(self, tier: Tier) -> float:
+        """Quality rescaled: 0 for a useless answer, 1 for the TA (DESIGN: effective accuracy)."""
+        top = self.tiers[-1].quality
+        scale = top.value - top.chance
+        return (tier.quality.value - tier.quality.chance) / scale if scale else 0.0

@@ -1,0 +1,1 @@
+"""From a trained TA to a bundle of tiers."""

@@ -1,0 +1,109 @@
+"""The hand-over inside the server: what the protocol asks of a model, and what it gets back.
+
+All times are seconds on the server's monotonic clock (`time.perf_counter`), durations end in `_s`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from elastier_contract.manifest import Manifest
+from numpy.typing import NDArray
+
+Reason = Literal["best_within_deadline", "bounded", "guarded", "smallest_fits", "none_fits"]
+"""Why a tier was chosen: the largest tier fits; the request's bounds decided; tight callers are expected and no
+longer run may block them; the deadline left room for no better one; even the smallest may be late."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierBounds:
+    """The tiers a request may be given, as indices into the manifest's tiers, both ends included."""
+
+    lowest: int
+    highest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferRequest:
+    """One request, validated against the signature."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    """Input name → array of the signature's dtype and shape."""
+    rows: int
+    arrival_s: float
+    """When the request's first byte was seen: parsing counts against the budget."""
+    deadline_s: float
+    bounds: TierBounds
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferResult:
+    """One answer, with what it took."""
+
+    outputs: Mapping[str, NDArray[Any]]
+    """Output name → array with `rows` rows."""
+    tier: int
+    """Index into the manifest's tiers."""
+    reason: Reason
+    queue_s: float
+    predicted_s: float
+    """What the profile, scaled by xi, said that the run would take at p95."""
+    compute_s: float
+    finished_s: float
+    """When the run ended."""
+    batch_rows: int
+    """Rows of the whole batch this request ran in."""
+
+
+class Model(Protocol):
+    """A served model of one version, as the protocol sees it."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's manifest."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether every tier is warm and requests are taken."""
+        ...
+
+    async def infer(self, request: InferRequest) -> InferResult:
+        """Queue a request and wait for its answer; cancelling the call takes it out of the queue.
+
+        Raises:
+            OverloadedError: Its deadline cannot be met even by the smallest tier, or the queue is full (429).
+            DeadlineExceededError: It expired in the queue (504).
+            NotReadyError: The model is not loaded, or drains (503).
+            InferenceError: The engine failed (500).
+        """
+        ...
+
+
+class ServingEvents(Protocol):
+    """What the scheduler reports as it happens; `Metrics` listens."""
+
+    def shed(self, reason: str) -> None:
+        """A request was refused at arrival: `overload`, `queue_full`, `infeasible` or `draining`."""
+        ...
+
+    def expired(self) -> None:
+        """A queued request's deadline passed before it was run."""
+        ...
+
+    def cancelled(self) -> None:
+        """A queued request was dropped because its client left."""
+        ...
+
+    def ran(self, *, tier: int, requests: int, rows: int, compute_s: float, predicted_s: float) -> None:
+        """A batch was run."""
+        ...
+
+    def queue_changed(self, *, requests: int, rows: int) -> None:
+        """The queue's length after an arrival, a dispatch or a drop."""
+        ...
+
+    def slowdown_changed(self, xi: float) -> None:
+        """The factor that scales the whole profile was estimated anew."""
+        ...

@@ -1,0 +1,1 @@
+"""The models that Elastier trains."""

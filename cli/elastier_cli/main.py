@@ -3,8 +3,9 @@
 import sys
 
 import typer
-from elastier_contract.errors import ElastierError
 from rich.console import Console
+
+from elastier_contract.errors import ElastierError
 
 app = typer.Typer(
     name="elastier",

@@ -1,7 +1,8 @@
 """Bundles on disk: opening with every check, writing all or nothing.
 
-A bundle is a folder with `manifest.json`, `weights.bin`, `tiers/<name>.onnx` and `profile.json`. It is data from
-outside: nothing in it is trusted before its digest was compared, and nothing in it is ever executed or unpickled.
+A bundle is a folder with `manifest.json`, `weights.bin`, `tiers/<name>.onnx` and `profile.json`. It is data
+from outside: nothing in it is trusted before its digest was compared, and nothing in it is ever executed or
+unpickled.
 """
 
 import hashlib
@@ -73,7 +74,7 @@ def open_bundle(path: Path) -> Bundle:
 
 @contextmanager
 def new_bundle(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill with the bundle's files; `seal` it, and on exit it takes the place of `path`.
+    """Yield an empty folder to fill and `seal`; on a clean exit it takes the place of `path`.
 
     On an error inside the block, or a kill, what was at `path` stays as it was.
     """

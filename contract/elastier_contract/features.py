@@ -3,7 +3,6 @@
 Shapes: B rows, C categorical columns, N numeric columns.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -20,6 +19,8 @@ CATEGORICAL = "categorical"
 NUMERIC = "numeric"
 UNKNOWN = 0
 """The row of every embedding that stands for a value not in the vocabulary."""
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class CategoricalColumn(FrozenModel):
@@ -46,7 +47,7 @@ class CategoricalColumn(FrozenModel):
 
 
 class NumericColumn(FrozenModel):
-    """A column of finite numbers; the model scales it itself by mean and standard deviation of the training rows."""
+    """A column of finite numbers; the model scales it by mean and standard deviation of the training rows."""
 
     name: str = Field(min_length=1)
     mean: float
@@ -68,10 +69,12 @@ class FeatureSchema(FrozenModel):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns."""
-        return tuple(column.name for column in (*self.categorical, *self.numeric))
+        return tuple(column.name for column in self.categorical) + tuple(
+            column.name for column in self.numeric
+        )
 
     def tensor_specs(self) -> tuple[TensorSpec, ...]:
-        """The model's inputs: `categorical` INT64 [-1, C] and `numeric` FP32 [-1, N], each only if it has columns."""
+        """The inputs `categorical` INT64 [-1, C] and `numeric` FP32 [-1, N], each only if it has columns."""
         specs = []
         if self.categorical:
             limits = tuple(column.size for column in self.categorical)
@@ -98,10 +101,9 @@ class FeatureSchema(FrozenModel):
         self._check_names(columns)
         rows = len(columns[self.columns[0]])
         for name in self.columns:
-            if len(columns[name]) != rows:
-                raise FeatureError(
-                    f"every column needs {rows} values like {self.columns[0]!r}, {name!r} has {len(columns[name])}"
-                )
+            found = len(columns[name])
+            if found != rows:
+                raise FeatureError(f"every column needs {rows} values, like the first, {name!r} has {found}")
         tensors: dict[str, NDArray[Any]] = {}
         if self.categorical:
             ids_BC = np.empty((rows, len(self.categorical)), dtype=np.int64)
@@ -143,7 +145,7 @@ def _encode_numeric(column: NumericColumn, values: Sequence[Any]) -> NDArray[np.
     for row, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             raise FeatureError(f"column {column.name!r} row {row}: expected a number, got {value!r}")
-        if not math.isfinite(value) or abs(value) > np.finfo(np.float32).max:
+        if not abs(float(value)) <= _FLOAT32_MAX:
             raise FeatureError(
                 f"column {column.name!r} row {row}: expected a finite 32-bit number, got {value!r}"
             )

@@ -16,7 +16,7 @@ _SESSION_CONFIG: dict[Layout, dict[str, str]] = {
 
 
 def session_config(layout: Layout, folder: Path) -> dict[str, str]:
-    """ONNX Runtime session config entries under which the tiers of a bundle in `folder` are measured and served."""
+    """ONNX Runtime session config entries under which the tiers of a bundle in `folder` are run."""
     return {
         # The graphs lie one folder below the weights, and ONNX Runtime refuses `..` in a location.
         "session.model_external_initializers_file_folder_path": str(folder),

@@ -65,7 +65,7 @@ class LatencyProfile(FrozenModel):
         }
 
     def latency_ms(self, tier: str, rows: int, quantile: Quantile) -> float:
-        """Predicted latency of `tier` on a batch of `rows`: linear between measured sizes, and beyond the largest.
+        """Latency of `tier` on a batch of `rows`: linear between measured sizes, and beyond the largest.
 
         Raises:
             ProfileError: The profile has no such tier.
@@ -105,15 +105,11 @@ def measure_profile(
     points: dict[str, list[LatencyPoint]] = {name: [] for name in tiers}
     total = len(batch_rows) * runs
     for size_index, rows in enumerate(batch_rows):
-        samples_ms = _time_rounds(
-            run,
-            tiers,
-            rows,
-            runs,
-            lambda done, base=size_index * runs, rows=rows: progress(
-                "profile", base + done, total, f"{rows} rows"
-            ),
-        )
+
+        def told(done: int, base: int = size_index * runs, rows: int = rows) -> None:
+            progress("profile", base + done, total, f"{rows} rows")
+
+        samples_ms = _time_rounds(run, tiers, rows, runs, told)
         for name in tiers:
             p50, p95, p99 = np.quantile(samples_ms[name], (0.5, 0.95, 0.99))
             points[name].append(LatencyPoint(rows=rows, p50_ms=p50, p95_ms=p95, p99_ms=p99))

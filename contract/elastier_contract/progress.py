@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 Progress = Callable[[str, float, float, str], None]
-"""Called as progress(task, done, total, detail); the first call for a task starts it, done == total ends it."""
+"""Called as progress(task, done, total, detail), with done == total at the end."""
 
 
 def no_progress(task: str, done: float, total: float, detail: str = "") -> None:

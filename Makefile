@@ -52,7 +52,7 @@ clean:  ## remove what was built, but not the environment
 $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: pyproject.toml
 	@start=$$(date +%s) && set -e; \
 	$(PYTHON) -c 'import sys; sys.exit("expected Python 3.11 or newer, got " + sys.version if sys.version_info < (3, 11) else 0)'; \
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV); \
 	echo "installing elastier[$*] into $(VENV)"; \
 	$(BIN)/python -m pip install --disable-pip-version-check --prefer-binary --editable '.[$*]' $(PIP_FLAGS); \
 	echo $$(( $$(date +%s) - start )) > $@

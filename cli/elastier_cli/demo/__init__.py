@@ -1,0 +1,1 @@
+"""`elastier demo`: from flight data to served tiers, the whole way."""

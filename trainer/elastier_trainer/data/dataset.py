@@ -6,8 +6,9 @@ Shapes: R rows of the whole data set, C categorical columns, N numeric columns.
 from dataclasses import dataclass
 from typing import Literal
 
-from elastier_contract.features import FeatureSchema
 from torch import Tensor
+
+from elastier_contract.features import FeatureSchema
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

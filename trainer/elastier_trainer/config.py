@@ -3,8 +3,6 @@
 Paths in a file are relative to that file, so that a folder with its data can be moved.
 """
 
-import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -184,12 +182,16 @@ def yaml_text(document: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(document), sort_keys=False)
 
 
-def digest_config(config: TrainConfig) -> str:
-    """SHA-256 of all that shapes the weights: every key but the places of files and the rhythm of saving."""
-    document = dataclasses.asdict(config)
-    for key in (*PATHS, "checkpoint_every"):
-        del document[key]
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+def fingerprint(config: TrainConfig) -> dict[str, str]:
+    """Key path → value of all that shapes the weights: not the places of files, nor the rhythm of saving."""
+    document: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    flat: dict[str, str] = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": json.dumps(inner_value) for inner, inner_value in value.items()}
+        elif key not in (*PATHS, "checkpoint_every"):
+            flat[key] = json.dumps(value)
+    return flat
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

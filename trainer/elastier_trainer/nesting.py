@@ -49,7 +49,7 @@ class NestedModel(Protocol):
 class NestedFeedForward(nn.Module):
     """`down(gelu(up(x)))` with a nested hidden dimension.
 
-    Both weights lie hidden-major, [H, D], so that the first h hidden units are one contiguous range of either.
+    Both weights lie hidden-major, [H, D]: the first h hidden units are one contiguous range of either.
     """
 
     def __init__(self, model_dim: int, hidden: int) -> None:
@@ -63,7 +63,9 @@ class NestedFeedForward(nn.Module):
 
     def forward(self, x_BD: Tensor, width: int) -> Tensor:
         """Use the first `width` hidden units: [B, D] → [B, D]."""
-        up_hD, bias_h, down_hD = self.up_HD, self.up_bias_H, self.down_HD
+        up_hD: Tensor = self.up_HD
+        bias_h: Tensor = self.up_bias_H
+        down_hD: Tensor = self.down_HD
         if width != up_hD.shape[0]:
             up_hD, bias_h, down_hD = up_hD[:width], bias_h[:width], down_hD[:width]
         hidden_Bh = F.gelu(F.linear(x_BD, up_hD, bias_h))

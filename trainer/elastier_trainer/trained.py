@@ -34,8 +34,12 @@ class ModelRecord(FrozenModel):
     config: dict[str, Any]
     """As `dump_config` wrote it, paths relative to the run's folder."""
     step: int
-    """Steps the weights had seen."""
-    chosen: str
+    """Steps these weights had seen."""
+    steps_taken: int
+    """Steps the run took in all."""
+    seconds: float
+    """Time in the loop, over all processes of the run."""
+    weights: str
     """Which weights these are and why, in words."""
     validation_auc: dict[int, float]
     """Width → AUC on the validation rows."""

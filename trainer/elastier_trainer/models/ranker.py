@@ -1,4 +1,4 @@
-"""The ranker: categorical embeddings and numeric features → residual nested feed-forward blocks → one logit a row.
+"""The ranker: categorical embeddings and numbers → residual nested feed-forward blocks → one logit a row.
 
 Shapes: B rows, C categorical columns, N numeric columns, D model dimension.
 """
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
-from elastier_contract.features import CATEGORICAL, NUMERIC, FeatureSchema
 from torch import Tensor, nn
 
+from elastier_contract.features import CATEGORICAL, NUMERIC, FeatureSchema
 from elastier_trainer.nesting import NestedFeedForward, NestedParameter, Widths
 
 
@@ -48,10 +48,25 @@ class Ranker(nn.Module):
         """Logits [B, 1] of the sub-model with these hidden units per block.
 
         Args:
-            inputs: `categorical` int64 [B, C] and `numeric` float32 [B, N], as `FeatureSchema.encode` makes them.
+            inputs: `categorical` int64 [B, C] and `numeric` float32 [B, N], from `FeatureSchema.encode`.
             widths: Hidden units per block, each at most the TA's.
         """
-        x_BD = self._embed(inputs)
+        return self.rank(self.embed(inputs), widths)
+
+    def embed(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The rows as vectors [B, D], the same for every sub-model."""
+        x_BD: Tensor | None = None
+        if self.features.numeric:
+            x_BD = self.numeric((inputs[NUMERIC] - self.mean_N) / self.std_N)
+        if self.features.categorical:
+            summed_BD = self.embedding(inputs[CATEGORICAL] + self.column_offset_C).sum(dim=1)
+            x_BD = summed_BD if x_BD is None else x_BD + summed_BD
+        if x_BD is None:
+            raise ValueError("a ranker needs at least one column, got a schema with none")
+        return x_BD
+
+    def rank(self, x_BD: Tensor, widths: Widths) -> Tensor:
+        """Logits [B, 1] of embedded rows: lets one embedding serve several sub-models."""
         for norm, block, width in zip(self.norms, self.blocks, widths, strict=True):
             x_BD = x_BD + block(norm(x_BD), width)
         logits_B1: Tensor = self.head(self.final_norm(x_BD))
@@ -77,18 +92,7 @@ class Ranker(nn.Module):
         return count
 
     def flops_per_row(self, widths: Widths) -> int:
-        """Two per multiply-add of every matrix, one per added embedding element; norms and activations left out."""
+        """Two per multiply-add of every matrix, one per added embedding element; norms are left out."""
         model_dim = self.head.in_features
         matrices = len(self.features.numeric) * model_dim + 2 * model_dim * sum(widths) + model_dim
         return 2 * matrices + len(self.features.categorical) * model_dim
-
-    def _embed(self, inputs: dict[str, Tensor]) -> Tensor:
-        x_BD: Tensor | None = None
-        if self.features.numeric:
-            x_BD = self.numeric((inputs[NUMERIC] - self.mean_N) / self.std_N)
-        if self.features.categorical:
-            summed_BD = self.embedding(inputs[CATEGORICAL] + self.column_offset_C).sum(dim=1)
-            x_BD = summed_BD if x_BD is None else x_BD + summed_BD
-        if x_BD is None:
-            raise ValueError("a ranker needs at least one column, got a schema with none")
-        return x_BD

@@ -1,0 +1,1 @@
+"""A/B experiments: the configuration, the assignment of units to arms, and what counts as an exposure."""

@@ -25,8 +25,8 @@ def load_experiments(path: Path, *, tiers: Sequence[str]) -> Experiments:
         tiers: Names of the tiers that arms may target, cheapest first.
 
     Raises:
-        ExperimentConfigError: It cannot be read, or says something wrong; the message names file, line and key,
-            what was expected and what came.
+        ExperimentConfigError: It cannot be read, or says something wrong; the message names file, line, key,
+            expected and got.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -63,9 +63,9 @@ def _parse(path: Path, text: str) -> tuple[yaml.Node | None, Any]:
         return root, None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ExperimentConfigError(f"{path}:{line}: expected YAML, got: {error.problem}") from error
+        raise ExperimentConfigError(f"{path}:{line}: cannot be read as YAML: {error.problem}") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ExperimentConfigError(f"{path}: expected YAML, got: {error}") from error
+        raise ExperimentConfigError(f"{path}: cannot be read as YAML: {error}") from error
 
 
 def _explain(error: ValidationError) -> tuple[KeyPath, str]:

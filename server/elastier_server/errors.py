@@ -6,9 +6,11 @@ ElastierError
     ├── NotFoundError            404  no such model, version, tier or route
     ├── PayloadTooLargeError     413  body over the limit
     ├── OverloadedError          429  shed: come back after `retry_after_s`
+    ├── ClientGoneError          499  the client left before its answer; nobody reads this status
     ├── InferenceError           500  the engine failed
     ├── NotReadyError            503  loading, draining or stopped
     ├── DeadlineExceededError    504  the deadline passed before an answer
+    ├── ListenError              --   the address cannot be listened on
     ├── SettingsError            --   the server's own configuration is wrong
     └── ExperimentConfigError    --   experiments.yaml is wrong
 """
@@ -48,6 +50,12 @@ class OverloadedError(ServerError):
         self.retry_after_s = retry_after_s
 
 
+class ClientGoneError(ServerError):
+    """The client left before its answer was ready."""
+
+    status = 499
+
+
 class InferenceError(ServerError):
     """The engine failed on a valid request."""
 
@@ -64,6 +72,10 @@ class DeadlineExceededError(ServerError):
     """The deadline passed before there was an answer."""
 
     status = 504
+
+
+class ListenError(ServerError):
+    """The address cannot be listened on."""
 
 
 class SettingsError(ServerError):

@@ -54,13 +54,13 @@ class TeacherConfig:
         Raises:
             ConfigError: Says the key, the range and the value.
         """
-        if self.kind not in _KINDS:
+        if self.kind not in list(_KINDS):
             raise ConfigError(f"kind of teacher: expected one of {sorted(_KINDS)}, got {self.kind!r}")
         for key, least in (("trees", 1), ("leaves", 2), ("folds", 2), ("seed", 0), ("threads", 1)):
             value = getattr(self, key)
-            if not (isinstance(value, int) and least <= value < 2**31):
+            if type(value) is not int or not least <= value < 2**31:
                 raise ConfigError(f"teacher's {key}: expected an integer of at least {least}, got {value!r}")
-        if not 0 < self.learning_rate <= 1:
+        if type(self.learning_rate) not in (int, float) or not 0 < self.learning_rate <= 1:
             raise ConfigError(
                 f"teacher's learning_rate: expected above 0 and at most 1, got {self.learning_rate!r}"
             )

@@ -64,7 +64,7 @@ def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
     Raises:
         DataError: Text, a null, NaN, infinity, or more than 32-bit floats hold; says the first row.
     """
-    column = _plain(table.column(name))
+    column = _blank_to_null(_plain(table.column(name)))
     if _is_text(column.type):
         column = _parse_numbers(column, name)
     if not (
@@ -113,7 +113,7 @@ def row_ids(table: pa.Table, name: str | None) -> NDArray[np.int64]:
     """
     if name is None:
         return np.arange(table.num_rows, dtype=np.int64)
-    column = _plain(table.column(name))
+    column = _blank_to_null(_plain(table.column(name)))
     _check_present(column, name)
     try:
         ids_R: NDArray[np.int64] = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
@@ -163,6 +163,12 @@ def _plain(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks()
 
 
+def _blank_to_null(column: pa.Array) -> pa.Array:
+    if not _is_text(column.type):
+        return column
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+
+
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
@@ -176,11 +182,10 @@ def _check_present(column: pa.Array, name: str) -> None:
 
 
 def _parse_numbers(column: pa.Array, name: str) -> pa.Array:
-    present = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
     try:
-        return present.cast(pa.float64())
+        return column.cast(pa.float64())
     except pa.ArrowException:
-        row, value = next((row, value) for row, value in enumerate(present) if not _is_number(value))
+        row, value = next((row, value) for row, value in enumerate(column) if not _is_number(value))
         raise DataError(f"column {name!r} row {row}: expected a number, got {value.as_py()!r}") from None
 
 

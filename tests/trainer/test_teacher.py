@@ -1,0 +1,188 @@
+"""A teacher knows more than its students, but nothing of the row it speaks about."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+
+from elastier_trainer.data.load import load_dataset
+from elastier_trainer.errors import ConfigError, DataError
+from elastier_trainer.logits import read_logits
+from elastier_trainer.metrics import auc
+from elastier_trainer.teacher import TeacherConfig, TeacherReport, train_teacher
+from support.rows import SCHEMA, some_rows, write_rows
+
+TEACHER_SCHEMA = SCHEMA + "teacher_only: {categorical: [gate], numeric: [traffic]}\n"
+CONFIG = TeacherConfig(trees=30, leaves=7, folds=3, threads=1)
+
+
+def taught(
+    folder: Path, *, rows: dict[str, Any] | None = None, schema: str = TEACHER_SCHEMA
+) -> TeacherReport:
+    data, schema_file = write_rows(folder, rows or some_rows(3000), schema=schema)
+    return train_teacher(data, schema_file, folder / "teacher", config=CONFIG)
+
+
+def test_a_student_reads_the_logits_of_a_teacher_that_saw_more(tmp_path: Path) -> None:
+    report = taught(tmp_path)
+    students = load_dataset(tmp_path / "rows.parquet", tmp_path / "rows.schema.yaml")
+    logits_R = read_logits(report.logits, students.row_ids_R, data_sha256=students.sha256)
+    for split, rows in students.splits.items():
+        assert report.auc[split].value == pytest.approx(auc(logits_R[rows], students.labels_R[rows]))
+    (tmp_path / "blind").mkdir()
+    blind = taught(tmp_path / "blind", schema=SCHEMA)
+    assert report.auc["test"].low > blind.auc["test"].value
+
+
+def test_a_training_row_is_judged_by_a_model_that_never_saw_its_label(tmp_path: Path) -> None:
+    # Labels by chance alone: whoever has seen a row's label can repeat it, whoever has not can only guess.
+    rows = some_rows(3000) | {"late": np.random.default_rng(5).integers(0, 2, 3000)}
+    report = taught(tmp_path, rows=rows)
+    train = report.auc["train"]
+    assert train.low < 0.5 < train.high
+    model = lgb.Booster(model_file=tmp_path / "teacher/fold-0.txt")
+    dataset = load_dataset(
+        tmp_path / "rows.parquet", tmp_path / "rows.schema.yaml", with_teacher_columns=True
+    )
+    table = np.concatenate([tensor.numpy() for tensor in dataset.inputs.values()], axis=1)
+    train_rows = dataset.splits["train"].numpy()
+    assert auc(model.predict(table[train_rows]), dataset.labels_R[train_rows]) > 0.6
+
+
+def test_other_rows_get_the_mean_logit_of_the_folds(tmp_path: Path) -> None:
+    report = taught(tmp_path)
+    dataset = load_dataset(
+        tmp_path / "rows.parquet", tmp_path / "rows.schema.yaml", with_teacher_columns=True
+    )
+    table = np.concatenate([tensor.numpy() for tensor in dataset.inputs.values()], axis=1)
+    models = [lgb.Booster(model_file=path) for path in sorted(report.folder.glob("fold-*.txt"))]
+    test = dataset.splits["test"]
+    expected = np.mean([model.predict(table[test.numpy()], raw_score=True) for model in models], axis=0)
+    found = read_logits(report.logits, dataset.row_ids_R, data_sha256=None)[test]
+    assert len(models) == 3
+    assert found.numpy() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(tmp_path: Path) -> None:
+    data, schema = write_rows(tmp_path, some_rows(1000), schema=TEACHER_SCHEMA)
+    logits = []
+    for index, (seed, threads) in enumerate([(1, 1), (1, 2), (2, 1)]):
+        config = TeacherConfig(trees=10, leaves=7, seed=seed, threads=threads)
+        logits.append(train_teacher(data, schema, tmp_path / f"{index}", config=config).logits.read_bytes())
+    assert logits[0] == logits[1]
+    assert logits[0] != logits[2]
+
+
+def test_the_report_says_what_was_done(tmp_path: Path) -> None:
+    told: list[tuple[float, float]] = []
+    data, schema = write_rows(tmp_path, some_rows(1000), schema=TEACHER_SCHEMA)
+    report = train_teacher(
+        data,
+        schema,
+        tmp_path / "teacher",
+        config=CONFIG,
+        progress=lambda task, done, total, detail: told.append((round(done), total)),
+    )
+    written = json.loads((tmp_path / "teacher/report.json").read_text())
+    assert written["auc"]["test"]["value"] == report.auc["test"].value
+    assert written["config"]["trees"] == 30
+    assert written["columns"] == ["carrier", "hour", "gate", "distance", "wind", "traffic"]
+    assert written["data_sha256"] == load_dataset(data, schema).sha256
+    assert told == [(done, 90) for done in range(1, 91)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("kind", "xgboost", r"kind of teacher: expected one of \['lightgbm'\], got 'xgboost'"),
+        ("kind", ["lightgbm"], "kind of teacher"),
+        ("folds", 1, "teacher's folds: expected an integer of at least 2, got 1"),
+        ("trees", 1.5, "teacher's trees: expected an integer of at least 1, got 1.5"),
+        ("seed", -1, "teacher's seed: "),
+        ("threads", True, "teacher's threads: "),
+        ("leaves", "many", "teacher's leaves: "),
+        ("learning_rate", 0, "teacher's learning_rate: expected above 0 and at most 1, got 0"),
+        ("learning_rate", float("nan"), "teacher's learning_rate"),
+        ("learning_rate", "fast", "teacher's learning_rate: expected above 0 and at most 1, got 'fast'"),
+    ],
+)
+def test_a_wrong_setting_is_named(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TeacherConfig(**{key: value})
+
+
+def test_only_a_teacher_is_ever_replaced(tmp_path: Path) -> None:
+    data, schema = write_rows(tmp_path, some_rows(200))
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"expected a teacher's folder or nothing, found \['thesis.tex'\]"):
+        train_teacher(data, schema, tmp_path / "work", config=CONFIG)
+    assert (tmp_path / "work/thesis.tex").read_text() == "years of work"
+    with pytest.raises(ConfigError, match="expected a teacher's folder or nothing"):
+        train_teacher(data, schema, data, config=CONFIG)
+    train_teacher(data, schema, tmp_path / "teacher", config=TeacherConfig(trees=2, folds=4, threads=1))
+    train_teacher(data, schema, tmp_path / "teacher", config=TeacherConfig(trees=2, folds=2, threads=1))
+    assert len(list((tmp_path / "teacher").glob("fold-*"))) == 2
+
+
+def test_more_folds_than_training_rows_are_refused(tmp_path: Path) -> None:
+    data, schema = write_rows(tmp_path, some_rows(60))
+    with pytest.raises(DataError, match="expected a training row per fold, got 42 for 43 folds"):
+        train_teacher(data, schema, tmp_path / "teacher", config=TeacherConfig(folds=43, threads=1))
+    assert not (tmp_path / "teacher").exists()
+
+
+HELD = """
+import sys
+from pathlib import Path
+from elastier_trainer import teacher
+
+write_logits, moment = teacher.write_logits, sys.argv[4]
+
+def hold():
+    print("held", flush=True)
+    sys.stdin.read()
+
+def held_write(*args, **kwargs):
+    write_logits(*args, **kwargs)
+    if moment == "writing":
+        hold()
+
+def told(task, done, total, detail):
+    if moment == "training" and done > total / 2:
+        hold()
+
+teacher.write_logits = held_write
+data, schema, out = map(Path, sys.argv[1:4])
+teacher.train_teacher(data, schema, out, config=teacher.TeacherConfig(trees=5, threads=1), progress=told)
+"""
+
+
+@pytest.mark.parametrize("moment", ["training", "writing"])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_killed_teacher_leaves_nothing_in_the_way(tmp_path: Path, moment: str, earlier: bool) -> None:
+    data, schema = write_rows(tmp_path, some_rows(600))
+    out = tmp_path / "out/teacher"
+    if earlier:
+        train_teacher(data, schema, out, config=CONFIG)
+    before = {path.name: path.read_bytes() for path in out.glob("*")}
+    with subprocess.Popen(
+        [sys.executable, "-c", HELD, str(data), str(schema), str(out), moment],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        process.send_signal(signal.SIGKILL)
+    assert {path.name: path.read_bytes() for path in out.glob("*")} == before
+    report = train_teacher(data, schema, out, config=CONFIG)
+    assert report.logits.is_file()
+    assert [path.name for path in out.parent.iterdir()] == ["teacher"]

@@ -3,9 +3,9 @@
     locust -f loadtest/locustfile.py --headless -u 1 -t 30s -H http://127.0.0.1:8000 \
         --bundle build/demo/bundle --rate 200
 
-Each locust user offers `--rate` requests a second by itself: `-u 2` is twice the load. Locust's figures count from
-the moment a request was due, and a refusal (429, 504) is a failure to it. `elastier loadtest` says more: deadlines
-met, effective accuracy, tier shares.
+Each locust user offers `--rate` requests a second by itself: `-u 2` is twice the load. Locust's figures count
+from the moment a request was due, and a refusal (429, 504) is a failure to it. `elastier loadtest` says more:
+deadlines met, effective accuracy, tier shares.
 """
 
 from pathlib import Path
@@ -54,7 +54,8 @@ def make_load(environment: Environment, **_: Any) -> None:
     try:
         _configure(environment)
     except ElastierError as error:
-        raise StopTest(str(error)) from error
+        environment.process_exit_code = error.exit_code
+        raise StopTest(str(error)) from None
 
 
 def _configure(environment: Environment) -> None:

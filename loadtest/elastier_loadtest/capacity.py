@@ -6,7 +6,7 @@ budgets, for `STEP_SECONDS`. N doubles as long as that raises the answers in tim
 answers do not count, and a refused connection waits out its budget before it asks again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from elastier_loadtest.errors import CapacityError
 from elastier_loadtest.records import CapacityStep, Record
@@ -17,12 +17,13 @@ WARM_UP_S = 0.5
 WORTH = 1.05
 
 
-def steps_to_try(steps: Sequence[CapacityStep]) -> Iterator[int]:
-    """Yield numbers of connections to try next; the caller appends each step's result to `steps`."""
-    for connections in CONNECTIONS:
-        yield connections
-        if len(steps) > 1 and steps[-1].in_time < WORTH * max(step.in_time for step in steps[:-1]):
-            return
+def next_connections(steps: Sequence[CapacityStep]) -> int | None:
+    """How many connections to try after `steps`; None where more would gain nothing."""
+    if len(steps) == len(CONNECTIONS):
+        return None
+    if len(steps) > 1 and steps[-1].in_time <= WORTH * max(step.in_time for step in steps[:-1]):
+        return None
+    return CONNECTIONS[len(steps)]
 
 
 def capacity_step(

@@ -14,8 +14,8 @@ from elastier_loadtest.records import Record
 REFUSALS = (429, 504)
 """Statuses that are answers to load, not errors: shed at arrival, expired in the queue."""
 
-ROUNDING_MS = 0.01
-"""Times in answers are rounded, so a time this near to the budget may be on either side of it."""
+ROUNDING_MS = 0.001
+"""Times in answers are rounded to this, so a time so near to the budget may be on either side of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

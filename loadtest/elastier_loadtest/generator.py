@@ -13,7 +13,7 @@ from locust.runners import LocalRunner
 from elastier_contract.bundle import open_bundle
 from elastier_contract.progress import Progress
 from elastier_loadtest.arrivals import Arrivals, arrivals_at
-from elastier_loadtest.capacity import STEP_SECONDS, best_step, capacity_step, steps_to_try
+from elastier_loadtest.capacity import STEP_SECONDS, best_step, capacity_step, next_connections
 from elastier_loadtest.check import Expected, expected_of
 from elastier_loadtest.plan import Plan, make_plan
 from elastier_loadtest.records import CapacityStep, Outcome, Recorder
@@ -53,9 +53,7 @@ class Generator:
 
     def _measure_capacity(self) -> tuple[CapacityStep, ...]:
         steps: list[CapacityStep] = []
-        for connections in steps_to_try(steps):
-            if self._interrupted.is_set():
-                break
+        while (connections := next_connections(steps)) and not self._interrupted.is_set():
             recorder = Recorder()
             runner = _runner(self._user(ClosedLoopUser, recorder))
             cpu_s, start = time.process_time(), time.perf_counter()

@@ -1,13 +1,14 @@
 """Running a load test: look at the server, start the generator's process, sum up what it recorded."""
 
 import http.client
+import importlib.util
 import json
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -43,9 +44,11 @@ def run_load_test(scenario: Scenario, progress: Progress = no_progress) -> tuple
         ScenarioError: The payloads make no load test.
         ServerUnreachableError: Nothing answers at the URL.
         ServerMismatchError: The server is not ready, or does not serve the bundle.
-        CapacityError: A share of capacity was asked for, and the server answers nothing in time.
-        GeneratorError: The generator's process ended without its records.
+        LoadTestError: The load could not be made; there was no capacity to take a share of, for example.
+        GeneratorError: The generator's process ended without its records, or locust is not installed.
     """
+    if importlib.util.find_spec("locust") is None:
+        raise GeneratorError("expected locust to make the load with, found none: install elastier[loadtest]")
     manifest = open_bundle(scenario.bundle).manifest if scenario.bundle else None
     make_plan(scenario, manifest)  # what is wrong with the payloads is said before anything is sent
     look_at_server(scenario, manifest)
@@ -121,8 +124,9 @@ def _run_generator(scenario: Scenario, progress: Progress) -> Outcome:
 def _follow(process: subprocess.Popen[str], scenario: Scenario, progress: Progress) -> Outcome:
     if process.stdin is None or process.stdout is None:
         raise GeneratorError("expected pipes to the generator's process, got none")
-    process.stdin.write(scenario.model_dump_json())
-    process.stdin.close()
+    with suppress(BrokenPipeError):  # it ended before it read: what it said is on stderr
+        process.stdin.write(scenario.model_dump_json())
+        process.stdin.close()
     for line in process.stdout:
         event = json.loads(line)
         if "progress" in event:

@@ -69,9 +69,12 @@ class Metrics:
             ("experiment", "arm", "outcome"),
         )
         self.arm_weight = gauge("arm_weight", "Planned share of an arm.", ("experiment", "arm"))
-        self.unattributed = self.requests.labels("", "", NO_TIER, "invalid")
-        """Requests that ended before it was known which model they were for."""
+        self.requests.labels("", "", NO_TIER, "invalid")
         gauge("build_info", "The server's version, as a label.", ("version",)).labels(version).set(1)
+
+    def failed_before_model(self, outcome: Outcome) -> None:
+        """A request ended before it was known which model it was for."""
+        self.requests.labels("", "", NO_TIER, outcome).inc()
 
     def add_arm(self, experiment: str, arm: str, *, weight: float, models: Iterable[Manifest]) -> None:
         """Create an arm's label sets at 0."""

@@ -188,6 +188,7 @@ def test_a_body_that_is_not_json_is_refused(client: AppClient, setup: Setup, bod
     ("headers", "error"),
     [
         ({"X-Latency-Budget-Ms": "soon"}, "header X-Latency-Budget-Ms: expected a number, got 'soon'"),
+        ({"X-Latency-Budget-Ms": "1_0"}, "header X-Latency-Budget-Ms: expected a number, got '1_0'"),
         ({"X-Latency-Budget-Ms": ""}, "header X-Latency-Budget-Ms: expected a number, got ''"),
         ({"X-Latency-Budget-Ms": "nan"}, "expected a budget of more than 0 and at most 60000 ms, got nan"),
         ({"X-Latency-Budget-Ms": "inf"}, "expected a budget of more than 0 and at most 60000 ms, got inf"),

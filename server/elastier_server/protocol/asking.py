@@ -66,7 +66,8 @@ def header_budget_ms(value: str, max_ms: float) -> float:
         InvalidRequestError: It is not a number, or out of range.
     """
     try:
-        value_ms = float(value)
+        # Python reads 1_000 as a number; HTTP clients do not mean it.
+        value_ms = float(value.replace("_", "?"))
     except ValueError:
         raise InvalidRequestError(f"header X-Latency-Budget-Ms: expected a number, got {value!r}") from None
     return checked_budget_ms(value_ms, max_ms, "header X-Latency-Budget-Ms")

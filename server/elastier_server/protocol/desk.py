@@ -69,7 +69,7 @@ class Ending:
             return
         self._counted = True
         if self.served is None:
-            self._metrics.unattributed.inc()
+            self._metrics.failed_before_model(outcome)
         else:
             self.served.metrics.failed(outcome, time.perf_counter() - self._arrival_s)
         self._count_arm(outcome)

@@ -106,7 +106,9 @@ class TensorReader:
         if kind == "f":
             with np.errstate(over="ignore"):
                 narrow = values.astype(self.spec.dtype)
-            self._refuse(~np.isfinite(narrow), values, f"a finite {self.spec.datatype} number")
+            finite = np.isfinite(narrow)
+            if not finite.all():
+                raise self._wrong_value(~finite, values, f"a finite {self.spec.datatype} number")
             return narrow
         if kind in "iu":
             self._check_integers(values)
@@ -115,7 +117,9 @@ class TensorReader:
     def _check_integers(self, values: NDArray[np.int64]) -> None:
         if self._limits is None:
             info = np.iinfo(self.spec.dtype.str)
-            self._refuse((values < info.min) | (values > info.max), values, f"{info.min} to {info.max}")
+            wrong = (values < info.min) | (values > info.max)
+            if wrong.any():
+                raise self._wrong_value(wrong, values, f"{info.min} to {info.max}")
             return
         ids_BC = values.reshape(-1, len(self._limits))
         wrong_BC = (ids_BC < 0) | (ids_BC >= self._limits)
@@ -126,12 +130,11 @@ class TensorReader:
                 f"expected an id of 0 to {self._limits[column] - 1}, got {ids_BC[row, column]}"
             )
 
-    def _refuse(self, wrong: NDArray[np.bool_], values: NDArray[Any], expected: str) -> None:
-        if wrong.any():
-            first = int(wrong.argmax())
-            raise InvalidRequestError(
-                f"{self._where} data[{first}]: expected {expected}, got {values[first]}"
-            )
+    def _wrong_value(
+        self, wrong: NDArray[np.bool_], values: NDArray[Any], expected: str
+    ) -> InvalidRequestError:
+        first = int(wrong.argmax())
+        return InvalidRequestError(f"{self._where} data[{first}]: expected {expected}, got {values[first]}")
 
 
 def _nested_list(item: Any, rank: int) -> Any:

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import lightgbm as lgb
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,6 +27,9 @@ from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import ConfigError, DataError
 from elastier_trainer.logits import write_logits
 from elastier_trainer.metrics import AucInterval, auc_with_interval
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 LOGITS_FILE = "logits.parquet"
 REPORT_FILE = "report.json"
@@ -163,7 +165,7 @@ def _cross_fit(
 class _Boosted:
     """A LightGBM model and the table it reads."""
 
-    booster: lgb.Booster
+    booster: "lgb.Booster"
     table_RK: NDArray[np.float32]
     threads: int
 
@@ -176,6 +178,9 @@ class _Boosted:
 
 
 def _lightgbm(dataset: Dataset, config: TeacherConfig) -> Fit:
+    # LightGBM comes without an OpenMP library; on a bare machine it finds torch's, if torch is loaded first.
+    import lightgbm as lgb  # noqa: PLC0415
+
     table_RK = np.concatenate(
         [tensor.numpy().astype(np.float32) for tensor in dataset.inputs.values()], axis=1
     )

@@ -25,8 +25,14 @@ def serve(
     drain_seconds: Annotated[
         float | None, typer.Option(help="Time for running requests after SIGTERM. [default: 30]")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of one run of the engine.")] = None,
-    policy: Annotated[str | None, typer.Option(help="Scheduling policy.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of one run. [default: 1]")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Scheduling policy: guarded, greedy or fixed:TIER. [default: guarded]")
+    ] = None,
+    reprofile: Annotated[
+        str | None,
+        typer.Option(help="Measure latencies anew at start: auto, always, never. [default: auto]"),
+    ] = None,
     max_rows: Annotated[int | None, typer.Option(help="Rows one request may carry. [default: 1024]")] = None,
     max_body_mb: Annotated[float | None, typer.Option(help="Largest body, in MiB. [default: 8]")] = None,
 ) -> None:
@@ -45,7 +51,6 @@ def serve(
     The API and examples of this very bundle are then at /docs, metrics at /metrics.
     """
     from elastier_server.main import serve as run
-
     from elastier_server.settings import load_settings
 
     run(
@@ -59,6 +64,7 @@ def serve(
             drain_seconds=drain_seconds,
             threads=threads,
             policy=policy,
+            reprofile=reprofile,
             max_rows=max_rows,
             max_body_bytes=None if max_body_mb is None else int(max_body_mb * 2**20),
         )

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -38,10 +38,14 @@ class Settings(BaseSettings):
     max_rows: PositiveInt = 1024
     """Rows that one request may carry."""
     max_body_bytes: PositiveInt = 8 * 2**20
-    threads: PositiveInt | None = None
-    """Intra-op threads of the engine; without it, the runtime's own default."""
-    policy: str | None = None
-    """The scheduling policy; without it, the scheduler's own default."""
+    threads: PositiveInt = 1
+    """Threads of one run of the engine, which runs one batch at a time."""
+    policy: str = Field("guarded", min_length=1)
+    """The scheduling policy: guarded, greedy, or fixed:TIER."""
+    max_queue_requests: PositiveInt = 1024
+    max_batch_rows: PositiveInt = 1024
+    reprofile: Literal["auto", "always", "never"] = "auto"
+    """Whether tiers are measured anew at start; auto does so where the bundle's profile is of another machine."""
 
     @field_validator("bundles", mode="before")
     @classmethod

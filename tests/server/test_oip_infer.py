@@ -24,11 +24,17 @@ def test_the_parameters_say_what_it_took(client: AppClient) -> None:
     said = client.post(INFER, InferBody.of(1, timeout=500_000)).json()["parameters"]
     assert said["tier"] == "w64"
     assert said["model_version"] == "1"
-    assert said["reason"] == "best_within_deadline"
+    assert said["reason"] == "largest_fits"
     assert (said["queue_ms"], said["predicted_ms"], said["compute_ms"]) == (1.0, 2.0, 1.5)
     assert said["budget_ms"] == 500.0
     assert said["deadline_met"] == (said["server_ms"] <= said["budget_ms"])
     assert "experiment" not in said
+
+
+def test_the_model_is_told_when_its_answer_was_ready(client: AppClient, setup: Setup) -> None:
+    client.post(INFER, InferBody.of(1))
+    (result,) = setup.model.answers
+    assert result.batch_rows == 1
 
 
 def test_a_late_answer_says_so(client: AppClient, setup: Setup) -> None:

@@ -32,6 +32,7 @@ class FakeModel:
         self.manifest = manifest
         self.ready = True
         self.requests: list[InferRequest] = []
+        self.answers: list[InferResult] = []
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
         """If set, every request waits for it."""
@@ -39,6 +40,9 @@ class FakeModel:
         """Set when a request waits."""
         self.logit: float | None = None
         """If set, every logit."""
+
+    def answered(self, result: InferResult, now_s: float) -> None:
+        self.answers.append(result)
 
     async def infer(self, request: InferRequest) -> InferResult:
         self.requests.append(request)
@@ -53,7 +57,7 @@ class FakeModel:
         return InferResult(
             outputs={"logits": logits},
             tier=request.bounds.highest,
-            reason="best_within_deadline",
+            reason="largest_fits",
             queue_s=0.001,
             predicted_s=0.002,
             compute_s=0.0015,

@@ -108,7 +108,12 @@ class Desk:
             raise
 
     async def _answer_unless_stopped(self, exchange: Exchange, ending: Ending, send: Send) -> None:
-        task = self._lifecycle.enter()
+        try:
+            task = self._lifecycle.enter()
+        except NotReadyError:
+            if ending.served is not None:
+                ending.served.metrics.shed("draining")
+            raise
         try:
             await self._answer(exchange, ending, send)
         except asyncio.CancelledError:
@@ -138,7 +143,9 @@ class Desk:
         _check_finite(result)
         answer = self._dialect.render(ask, result)
         # Everything costly is done: only these few fields and the socket come after the clock is read.
-        server_ms = round((time.perf_counter() - exchange.arrival_s) * 1e3, 3)
+        now_s = time.perf_counter()
+        ask.served.model.answered(result, now_s)
+        server_ms = round((now_s - exchange.arrival_s) * 1e3, 3)
         met = server_ms <= ask.budget_ms
         facts = msgspec.json.encode(_facts(ask, result, server_ms, met, place))
         ending.answered(ask.served, result, "met" if met else "late", server_ms / 1e3)

@@ -4,9 +4,10 @@ Datatypes are those of the Open Inference Protocol v2
 (https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md#tensor-data-types).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from elastier_contract.model import FrozenModel
@@ -64,3 +65,16 @@ class Signature(FrozenModel):
             if len(set(names)) != len(names):
                 raise ValueError(f"tensor names must be unique, got {names}")
         return self
+
+    def sample_inputs(self, rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """Random valid inputs: ids within their limits, standard normal numbers; to warm and to measure with."""
+        return {spec.name: _sample(spec, rows, rng) for spec in self.inputs}
+
+
+def _sample(spec: TensorSpec, rows: int, rng: np.random.Generator) -> NDArray[Any]:
+    shape = (rows, *spec.shape[1:])
+    if spec.limits is not None:
+        return rng.integers(0, np.array(spec.limits), size=shape).astype(spec.dtype)
+    if spec.dtype.kind == "f":
+        return rng.standard_normal(shape).astype(spec.dtype)
+    return rng.integers(0, 2, size=shape).astype(spec.dtype)

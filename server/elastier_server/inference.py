@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from elastier_contract.manifest import Manifest
 from numpy.typing import NDArray
 
-Reason = Literal["best_within_deadline", "bounded", "guarded", "smallest_fits", "none_fits"]
-"""Why a tier was chosen: the largest tier fits; the request's bounds decided; tight callers are expected and no
-longer run may block them; the deadline left room for no better one; even the smallest may be late."""
+from elastier_contract.manifest import Manifest
+
+Reason = Literal["largest_fits", "bounded", "deadline", "guard", "none_fits"]
+"""Why a tier was chosen: the largest tier fits the deadline; the largest within the request's bounds does; a larger
+one would be late; a larger one would keep tighter callers waiting; even the smallest may be late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,10 @@ class Model(Protocol):
             NotReadyError: The model is not loaded, or drains (503).
             InferenceError: The engine failed (500).
         """
+        ...
+
+    def answered(self, result: InferResult, now_s: float) -> None:
+        """Tell when an answer was ready to be sent, so that the next deadlines leave time for that."""
         ...
 
 

@@ -10,7 +10,7 @@ from elastier_loadtest.payloads import RequestBody
 from elastier_loadtest.records import Record
 
 EXPECTED = Expected(tiers=frozenset({"w4", "w64"}), outputs={"logits": (1,)}, version="1")
-TOLD = {"tier": "w4", "reason": "guarded", "server_ms": 2.0, "budget_ms": 5.0, "deadline_met": True}
+TOLD = {"tier": "w4", "reason": "guard", "server_ms": 2.0, "budget_ms": 5.0, "deadline_met": True}
 
 
 def judged(path: str, status: int, document: Any, retry_after: str | None = None) -> Record:
@@ -35,7 +35,7 @@ def inferred(output: dict[str, Any], **change: Any) -> Record:
 def test_a_right_answer_is_entered_without_complaint(record: Record) -> None:
     assert record.violation is None
     assert record.answered
-    assert (record.tier, record.reason, record.server_ms, record.met) == ("w4", "guarded", 2.0, True)
+    assert (record.tier, record.reason, record.server_ms, record.met) == ("w4", "guard", 2.0, True)
 
 
 @pytest.mark.parametrize(

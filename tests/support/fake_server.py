@@ -134,7 +134,7 @@ def _document(asked: Asked, reply: Reply) -> Any:
         return {"error": f"told to answer {reply.status}"}
     told = {
         "tier": reply.tier,
-        "reason": "best_within_deadline",
+        "reason": "largest_fits",
         "server_ms": reply.server_ms,
         "budget_ms": asked.budget_ms,
         "deadline_met": reply.server_ms <= asked.budget_ms if reply.met is None else reply.met,

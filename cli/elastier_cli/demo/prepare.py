@@ -61,7 +61,7 @@ def prepare(place: Workplace, config: Path, progress: Progress) -> Bundle:
     from elastier_trainer.config import load_config
     from elastier_trainer.data.flights import build_flights
     from elastier_trainer.logits import LOGITS_FILE
-    from elastier_trainer.run import train_run
+    from elastier_trainer.run import run_training
     from elastier_trainer.teacher import TeacherConfig, train_teacher
 
     ledger = place.ledger
@@ -82,7 +82,13 @@ def prepare(place: Workplace, config: Path, progress: Progress) -> Bundle:
         "train",
         inputs=[teacher, hashlib.sha256(config.read_bytes()).hexdigest()],
         output=place.run / "model",
-        make=lambda: train_run(load_config(config, overrides), place.run, force=True, progress=progress),
+        make=lambda: run_training(
+            load_config(config, overrides),
+            place.run,
+            force=True,
+            command=f"elastier train --config {config.name}",
+            progress=progress,
+        ),
     )
     options = ExportOptions(name="flights", version=VERSION)
     ledger.step(

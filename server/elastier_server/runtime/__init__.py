@@ -1,0 +1,1 @@
+"""A bundle as a model that answers: queue, worker and engine together."""

@@ -163,6 +163,13 @@ class InferBody(dict[str, Any]):
         )
 
 
+def assert_answered(client: AppClient) -> None:
+    """The server answers a good request, whatever came before it."""
+    answer = client.post(INFER, InferBody.of(2))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["outputs"][0]["data"] == [3.5, 3.5]
+
+
 def good_rows(rows: int = 2) -> list[dict[str, Any]]:
     """Good rows for `/v1/predict` of the tiny bundle."""
     row = {"carrier": "AA", "hour": 7, "distance": 1.0, "wind_speed": 2.0, "temperature": 0.5}

@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from elastier_contract.progress import Progress
 
@@ -29,7 +30,7 @@ def print_json(document: Any) -> None:
 
 def print_error(message: str) -> None:
     """Print one line on stderr."""
-    _errors.print("[bold red]error:[/]", message, markup=True)
+    _errors.print(Text.assemble(("error: ", "bold red"), message))
 
 
 @contextmanager

@@ -3,8 +3,15 @@
 import sys
 
 import typer
-from rich.console import Console
 
+from elastier_cli import data
+from elastier_cli.console import print_error
+from elastier_cli.demo.command import demo
+from elastier_cli.export import export
+from elastier_cli.inspect import inspect
+from elastier_cli.loadtest import loadtest
+from elastier_cli.serve import serve
+from elastier_cli.train import calm_threads, train
 from elastier_contract.errors import ElastierError
 
 app = typer.Typer(
@@ -14,12 +21,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.add_typer(data.app, name="data")
+for command in (train, export, inspect, serve, loadtest, demo):
+    app.command()(command)
 
 
 def main() -> None:
     """Run the command line; an expected error is one line on stderr, never a traceback."""
+    calm_threads()
     try:
         app()
     except ElastierError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        print_error(str(error))
         sys.exit(error.exit_code)

@@ -16,6 +16,9 @@ SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
 
 Task = Literal["binary"]
 
+OUTPUT = "logits"
+"""The output that a ranker's tiers give: one logit a row."""
+
 
 class FileDigest(FrozenModel):
     """What a file of the bundle must be, byte for byte."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from elastier_contract.bundle import Bundle
 
 from elastier_cli.console import console, progress_bars
 from elastier_cli.demo.departures import Departures
@@ -19,7 +18,8 @@ from elastier_cli.demo.report import (
 )
 from elastier_cli.demo.requests import Outcome, send_requests
 from elastier_cli.demo.server_process import running_server
-from elastier_cli.tier_table import tier_table
+from elastier_cli.tier_table import tier_tables
+from elastier_contract.bundle import Bundle
 
 BUDGETS_MS = (1.0, 3.0, 10.0, 50.0)
 REQUESTS = 200
@@ -40,7 +40,7 @@ def demo(
     place = Workplace(folder=build / "demo")
     with progress_bars() as progress:
         bundle = prepare(place, config, progress)
-    console.print(tier_table(bundle))
+    console.print(tier_tables(bundle))
     start = time.monotonic()
     with running_server(bundle.path, port=0 if once else port, log=place.folder / "server.log") as url:
         serve_seconds = time.monotonic() - start
@@ -66,9 +66,7 @@ def _ask(url: str, bundle: Bundle, place: Workplace) -> list[Outcome]:
         raise typer.BadParameter("the demo's bundle has no feature schema")
     departures = Departures.of_test_split(place.data, place.schema, bundle.manifest.features.columns)
     departures.write_predict_body(place.folder / "departures.json", count=ROWS)
-    sent = send_requests(
-        url, bundle.manifest, departures, budgets_ms=BUDGETS_MS, count=REQUESTS, rows=ROWS
-    )
+    sent = send_requests(url, bundle.manifest, departures, budgets_ms=BUDGETS_MS, count=REQUESTS, rows=ROWS)
     outcomes = []
     with progress_bars() as progress:
         for outcome in sent:

@@ -17,6 +17,7 @@ class Departures:
     def of_test_split(cls, data: Path, schema: Path, columns: tuple[str, ...]) -> "Departures":
         """Read the test rows of a data file; the columns are those that the model takes."""
         import pyarrow.parquet
+
         from elastier_trainer.data.load import load_dataset
 
         positions = load_dataset(data, schema).splits["test"].numpy()

@@ -4,10 +4,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from elastier_cli.demo.ledger import Ledger
 from elastier_contract.bundle import Bundle, open_bundle
 from elastier_contract.progress import Progress
-
-from elastier_cli.demo.ledger import Ledger
 
 VERSION = "1"
 
@@ -60,20 +59,19 @@ def prepare(place: Workplace, config: Path, progress: Progress) -> Bundle:
     from elastier_exporter.export import ExportOptions, export_bundle
     from elastier_trainer.config import load_config
     from elastier_trainer.data.flights import build_flights
-    from elastier_trainer.logits import LOGITS_FILE
     from elastier_trainer.run import run_training
     from elastier_trainer.teacher import TeacherConfig, train_teacher
 
     ledger = place.ledger
     data = ledger.step(
-        "data", inputs=[], output=place.data, make=lambda: build_flights(place.data.parent, progress)
+        "data", inputs=[], output=place.data, make=lambda _: build_flights(place.data.parent, progress)
     )
     teacher_config = TeacherConfig()
     teacher = ledger.step(
         "teacher",
         inputs=[data, repr(teacher_config)],
         output=place.teacher,
-        make=lambda: train_teacher(
+        make=lambda _: train_teacher(
             place.data, place.schema, place.teacher, config=teacher_config, progress=progress
         ),
     )
@@ -82,10 +80,11 @@ def prepare(place: Workplace, config: Path, progress: Progress) -> Bundle:
         "train",
         inputs=[teacher, hashlib.sha256(config.read_bytes()).hexdigest()],
         output=place.run / "model",
-        make=lambda: run_training(
+        make=lambda begun: run_training(
             load_config(config, overrides),
             place.run,
-            force=True,
+            resume=begun,
+            force=not begun,
             command=f"elastier train --config {config.name}",
             progress=progress,
         ),
@@ -95,6 +94,6 @@ def prepare(place: Workplace, config: Path, progress: Progress) -> Bundle:
         "export",
         inputs=[run, repr(options)],
         output=place.bundle,
-        make=lambda: export_bundle(place.run, place.bundle, options=options, progress=progress),
+        make=lambda _: export_bundle(place.run, place.bundle, options=options, progress=progress),
     )
     return open_bundle(place.bundle)

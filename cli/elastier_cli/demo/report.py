@@ -7,14 +7,14 @@ from statistics import median
 from typing import Any
 
 import httpx
-from elastier_contract import atomic
-from elastier_contract.bundle import Bundle
-from elastier_contract.errors import ElastierError
 from rich.table import Table
 
 from elastier_cli.console import console
 from elastier_cli.demo.requests import Outcome
 from elastier_cli.tier_table import tier_rows
+from elastier_contract import atomic
+from elastier_contract.bundle import Bundle
+from elastier_contract.errors import ElastierError
 
 REPORT_ROWS = 200
 """Batch size whose latency the report gives as the tier's own."""
@@ -27,7 +27,14 @@ class OneTierError(ElastierError):
 def print_requests(outcomes: list[Outcome]) -> None:
     """Print per budget which tiers answered, how long it took, and how many deadlines were met."""
     table = Table(title=f"{len(outcomes)} requests of {outcomes[0].rows} departures, budgets in turn")
-    for header in ("budget", "tiers that answered", "not answered", "server p50", "client p50", "deadlines met"):
+    for header in (
+        "budget",
+        "tiers that answered",
+        "not answered",
+        "server p50",
+        "client p50",
+        "deadlines met",
+    ):
         table.add_column(header, justify="left" if header == "tiers that answered" else "right")
     for budget_ms in sorted({outcome.budget_ms for outcome in outcomes}):
         group = [outcome for outcome in outcomes if outcome.budget_ms == budget_ms]

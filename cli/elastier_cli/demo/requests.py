@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import numpy as np
-from elastier_contract.errors import ElastierError
-from elastier_contract.manifest import Manifest
 
 from elastier_cli.demo.departures import Departures
+from elastier_contract.errors import ElastierError
+from elastier_contract.manifest import Manifest
 
 
 class WrongAnswerError(ElastierError):
@@ -42,7 +42,13 @@ class Outcome:
 
 
 def send_requests(
-    url: str, manifest: Manifest, departures: Departures, *, budgets_ms: Sequence[float], count: int, rows: int
+    url: str,
+    manifest: Manifest,
+    departures: Departures,
+    *,
+    budgets_ms: Sequence[float],
+    count: int,
+    rows: int,
 ) -> Iterator[Outcome]:
     """Send `count` requests of `rows` departures each, one after another, with the budgets in turn.
 

@@ -48,4 +48,6 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
         if text.startswith(READY_LINE):
             return text.removeprefix(READY_LINE)
     last = log.read_text(errors="replace").strip().splitlines()
-    raise ServerStartError(f"the server ended before it was ready: {last[-1] if last else 'it wrote nothing'}")
+    raise ServerStartError(
+        f"the server ended before it was ready: {last[-1] if last else 'it wrote nothing'}"
+    )

@@ -1,0 +1,49 @@
+"""`elastier export`: a trained run as a bundle of tiers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elastier_cli.console import console, print_json, progress_bars
+from elastier_cli.tier_table import tier_rows, tier_tables
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished training run.")],
+    out: Annotated[Path, typer.Option(help="The bundle's folder; an older bundle there is replaced.")],
+    widths: Annotated[
+        str | None, typer.Option(help="Widths to export, such as 8,64,512; all that were trained by default.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name; the run folder's by default.")] = None,
+    version: Annotated[str, typer.Option(help="The model's version.")] = "1",
+    threads: Annotated[int, typer.Option(help="Threads of one run, for the latency profile.", min=1)] = 1,
+    runs: Annotated[int, typer.Option(help="Timed runs per tier and batch size.", min=1)] = 30,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Export every size of a trained run into one bundle, whose tiers share one weights file.
+
+    A tier that does not answer as torch does is refused, and nothing is written.
+
+    elastier export build/run --out build/bundle
+
+    elastier export build/run --out build/bundle --widths 8,64,512 --name flights --version 2
+    """
+    from elastier_exporter.export import ExportOptions, export_bundle
+
+    options = ExportOptions(name=name, version=version, widths=_widths(widths), threads=threads, runs=runs)
+    with progress_bars() as progress:
+        bundle = export_bundle(run, out, options=options, progress=progress)
+    if as_json:
+        print_json({"bundle": str(bundle.path), "tiers": tier_rows(bundle)})
+    else:
+        console.print(tier_tables(bundle))
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"--widths: expected numbers like 8,64,512, got {text!r}") from error

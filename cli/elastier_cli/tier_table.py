@@ -1,0 +1,83 @@
+"""The tiers of a bundle as rows for scripts and as tables for people."""
+
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from elastier_contract.bundle import Bundle
+from elastier_contract.profile import Quantile
+
+SHOWN_ROWS = (1, 30, 200)
+"""Batch sizes whose latency is shown."""
+
+_PARAMETER_BYTES = 4
+
+
+def tier_rows(bundle: Bundle) -> list[dict[str, Any]]:
+    """One dictionary per tier, cheapest first; latencies in ms by rows of a batch, from the bundle's profile."""
+    return [
+        {
+            "name": tier.name,
+            "width": tier.widths[0] if len(set(tier.widths)) == 1 else list(tier.widths),
+            "parameters": tier.parameters,
+            "bytes": tier.parameters * _PARAMETER_BYTES,
+            "flops_per_row": tier.flops_per_row,
+            "auc": tier.quality.value,
+            "auc_low": tier.quality.low,
+            "auc_high": tier.quality.high,
+            "p50_ms": _latencies_ms(bundle, tier.name, "p50"),
+            "p95_ms": _latencies_ms(bundle, tier.name, "p95"),
+        }
+        for tier in bundle.manifest.tiers
+    ]
+
+
+def tier_tables(bundle: Bundle) -> Group:
+    """Two tables that fit a terminal: what the tiers are and how good, and how fast."""
+    rows = tier_rows(bundle)
+    return Group(_quality_table(bundle, rows), _latency_table(bundle, rows))
+
+
+def _quality_table(bundle: Bundle, rows: list[dict[str, Any]]) -> Table:
+    manifest, quality = bundle.manifest, bundle.manifest.tiers[0].quality
+    table = Table(
+        title=f"{manifest.name} version {manifest.version}: {len(rows)} tiers",
+        caption=f"AUC on {quality.rows:,} {quality.split} rows with its 95 % interval",
+    )
+    for header in ("tier", "width", "parameters", "size", "FLOPs a row", "AUC", "interval"):
+        table.add_column(header, justify="left" if header == "tier" else "right")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            str(row["width"]),
+            f"{row['parameters']:,}",
+            f"{row['bytes'] / 2**20:.2f} MiB",
+            f"{row['flops_per_row']:,}",
+            f"{row['auc']:.4f}",
+            f"{row['auc_low']:.4f}–{row['auc_high']:.4f}",
+        )
+    return table
+
+
+def _latency_table(bundle: Bundle, rows: list[dict[str, Any]]) -> Table:
+    profile, most = bundle.profile, SHOWN_ROWS[-1]
+    table = Table(
+        title="latency by rows of a request, p50 / p95 in ms",
+        caption=f"{profile.machine.processor}, {profile.threads} thread(s), {profile.runs} runs each",
+    )
+    table.add_column("tier")
+    for size in SHOWN_ROWS:
+        table.add_column(f"{size} row{'s' if size > 1 else ''}", justify="right")
+    table.add_column(f"speed at {most} rows", justify="right")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            *(f"{row['p50_ms'][size]:.3f} / {row['p95_ms'][size]:.3f}" for size in SHOWN_ROWS),
+            f"{rows[-1]['p50_ms'][most] / row['p50_ms'][most]:.1f}×",
+        )
+    return table
+
+
+def _latencies_ms(bundle: Bundle, tier: str, quantile: Quantile) -> dict[int, float]:
+    return {rows: round(bundle.profile.latency_ms(tier, rows, quantile), 4) for rows in SHOWN_ROWS}

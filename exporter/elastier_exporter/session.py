@@ -1,0 +1,51 @@
+"""Tiers in ONNX Runtime, opened as the server opens them."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elastier_contract.layout import Layout, session_config
+from elastier_contract.manifest import OUTPUT
+from elastier_contract.profile import RunTier
+from elastier_contract.signature import Signature
+
+_ERRORS_ONLY = 3
+_BATCH_ROWS = 1024
+
+
+def open_session(folder: Path, graph: str, layout: Layout, threads: int) -> ort.InferenceSession:
+    """Open a tier's graph, which lies in a bundle's folder."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = _ERRORS_ONLY
+    for key, value in session_config(layout, folder).items():
+        options.add_session_config_entry(key, value)
+    return ort.InferenceSession(folder / graph, options, providers=["CPUExecutionProvider"])
+
+
+def run_rows(session: ort.InferenceSession, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
+    """Logits of all rows, in batches: tensors [R, ...] → [R]."""
+    rows = len(next(iter(inputs.values())))
+    pieces = [
+        session.run([OUTPUT], {name: x[start : start + _BATCH_ROWS].numpy() for name, x in inputs.items()})[0]
+        for start in range(0, rows, _BATCH_ROWS)
+    ]
+    logits: NDArray[np.float32] = np.concatenate(pieces)[:, 0]
+    return logits
+
+
+def runner(sessions: dict[str, ort.InferenceSession], signature: Signature) -> RunTier:
+    """A function that runs a tier on that many random valid rows; rows of a size are made once."""
+    made: dict[int, dict[str, NDArray[np.generic]]] = {}
+
+    def run(tier: str, rows: int) -> None:
+        if rows not in made:
+            made[rows] = signature.sample_inputs(rows, np.random.default_rng(rows))
+        sessions[tier].run([OUTPUT], made[rows])
+
+    return run

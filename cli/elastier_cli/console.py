@@ -38,7 +38,7 @@ def progress_bars() -> Iterator[Progress]:
     """Yield a progress callback that draws a bar per task on stderr, where a script's stdout stays clean."""
     bars = Bars(
         TextColumn("{task.description:>12}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),

@@ -57,7 +57,7 @@ def print_metrics(url: str) -> None:
     console.print("\n[bold]what the server counted[/] (GET /metrics)")
     for line in httpx.get(f"{url}/metrics", timeout=10).text.splitlines():
         if line.startswith("elastier_requests_total{") and not line.endswith(" 0.0"):
-            console.print(f"  {line}", markup=False)
+            console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def print_how_to_go_on(url: str, folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from numpy.typing import NDArray
 
 from elastier_cli.demo.departures import Departures
 from elastier_contract.errors import ElastierError
@@ -76,11 +77,18 @@ def _infer_body(manifest: Manifest, columns: dict[str, list[Any]]) -> dict[str, 
                 "name": spec.name,
                 "datatype": spec.datatype,
                 "shape": list(tensors[spec.name].shape),
-                "data": tensors[spec.name].ravel().tolist(),
+                "data": _shortest(tensors[spec.name]),
             }
             for spec in manifest.signature.inputs
         ]
     }
+
+
+def _shortest(tensor: NDArray[Any]) -> list[int] | list[float]:
+    """The values as JSON needs them: a 32-bit number in the fewest digits, not those of a 64-bit one."""
+    if tensor.dtype.kind != "f":
+        return [int(value) for value in tensor.ravel()]
+    return [float(str(value)) for value in tensor.ravel()]
 
 
 def _check(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
@@ -41,7 +42,7 @@ def create_app(parts: Parts) -> FastAPI:
     others are ordinary FastAPI.
     """
     # Metrics are Prometheus's here; asking OpenTelemetry on each request whether it is on costs some 10 µs.
-    app = FastAPI(
+    app = FastAPIOffline(  # its pages load nothing from outside hosts
         title="Elastier",
         description=_ABOUT,
         redoc_url=None,

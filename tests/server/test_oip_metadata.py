@@ -1,5 +1,7 @@
 """What the server says about itself and its models, and in which words it refuses."""
 
+import re
+
 import pytest
 
 from support.serving import AppClient, Setup
@@ -10,6 +12,16 @@ def test_the_root_points_at_documentation_and_metrics(client: AppClient) -> None
     assert answer["models"] == ["tiny"]
     assert client.get(answer["docs"]).status_code == 200
     assert client.get(answer["metrics"]).status_code == 200
+
+
+def test_the_api_page_needs_no_outside_host(client: AppClient) -> None:
+    page = client.get("/docs").text
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(assets) >= 3
+    for asset in assets:
+        assert client.get(asset).status_code == 200
+    assert "http://" not in page
+    assert "https://" not in page
 
 
 def test_the_server_names_itself(client: AppClient) -> None:

@@ -9,10 +9,12 @@ LARGEST_PER_S = 1e3 / 2.48
 """Requests of 200 rows that the largest tier can answer in a second."""
 
 
-def run(policy: str, load: float, budgets_ms: tuple[float, ...], **options: float) -> tuple[float, float]:
+def run(
+    policy: str, load: float, budgets_ms: tuple[float, ...], machine_factor: float = 1.0
+) -> tuple[float, float]:
     arrivals_s = poisson(load * LARGEST_PER_S, seconds=4)
     budgets = mixed_budgets(len(arrivals_s), budgets_ms)
-    report = simulate(policy, arrivals_s=arrivals_s, budgets_ms=budgets, **options)
+    report = simulate(policy, arrivals_s=arrivals_s, budgets_ms=budgets, machine_factor=machine_factor)
     return report.met_ratio, report.effective_accuracy
 
 
@@ -27,7 +29,7 @@ def test_guarded_meets_deadlines_and_is_as_good_as_the_best_fixed_tier_in_hindsi
 def test_greedy_makes_tight_callers_late_where_guarded_does_not() -> None:
     budgets_ms = (1.0, 3.0, 10.0, 50.0)
     assert run("greedy", 1.0, budgets_ms)[0] < 0.9
-    assert run("guarded", 1.0, budgets_ms)[0] >= 0.985
+    assert run("guarded", 1.0, budgets_ms)[0] >= 0.99
 
 
 def test_beyond_the_largest_tiers_capacity_smaller_tiers_answer() -> None:

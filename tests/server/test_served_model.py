@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +167,53 @@ def test_an_engine_that_fails_fails_that_batch_only(tiny_bundle: Bundle) -> None
     run(story())
 
 
+def test_an_engine_that_loses_rows_gives_nobody_the_answer_of_another(tiny_bundle: Bundle) -> None:
+    async def story() -> None:
+        engine = FakeEngine()
+        async with served(tiny_bundle, engine) as (model, _):
+            engine.lost_rows = 1
+            with pytest.raises(InferenceError, match=r"'logits': expected 3 rows first, got shape \(2, 1\)"):
+                await model.infer(request(rows=3))
+            engine.lost_rows = 0
+            assert (await model.infer(request(rows=3))).outputs["logits"].shape == (3, 1)
+
+    run(story())
+
+
+def test_inputs_that_cannot_be_joined_fail_that_batch_only(tiny_bundle: Bundle) -> None:
+    async def story() -> None:
+        engine = FakeEngine()
+        engine.open.clear()
+        async with served(tiny_bundle, engine) as (model, _):
+            first = asyncio.create_task(model.infer(request()))
+            await until(engine.entered.is_set)
+            odd = replace(request(), inputs={"numeric": np.zeros((1, 7), np.float32)})
+            mates = [asyncio.create_task(model.infer(entry)) for entry in (request(), odd)]
+            await until(lambda: model.waiting == 2)
+            engine.open.set()
+            await first
+            for mate in mates:
+                with pytest.raises(InferenceError, match="the engine failed"):
+                    await mate
+            assert (await model.infer(request())).tier == 2
+
+    run(story())
+
+
+def test_a_run_that_never_ends_holds_up_neither_the_stop_nor_its_caller(tiny_bundle: Bundle) -> None:
+    async def story() -> None:
+        engine = FakeEngine()
+        engine.open.clear()
+        async with served(tiny_bundle, engine) as (model, _):
+            stuck = asyncio.create_task(model.infer(request()))
+            await until(engine.entered.is_set)
+            await model.drain(0, last_run_s=0)
+            with pytest.raises(NotReadyError, match="was stopped"):
+                await stuck
+
+    run(story())
+
+
 def test_a_worker_that_dies_answers_everyone_and_takes_no_more(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +229,7 @@ def test_a_worker_that_dies_answers_everyone_and_takes_no_more(
             def broken(self: Scheduler, now_s: float) -> None:
                 raise ZeroDivisionError
 
-            monkeypatch.setattr(Scheduler, "next", broken)
+            monkeypatch.setattr(Scheduler, "dispatch", broken)
             engine.open.set()
             await first
             with pytest.raises(InferenceError, match="worker of this model failed"):

@@ -83,24 +83,25 @@ def simulate(
 
     def dispatch(now_s: float) -> None:
         nonlocal free_s, running
-        turn = scheduler.next(now_s)
-        if turn.decision is not None:
-            likely_ms = profile.latency_ms(TIERS[turn.decision.tier], turn.decision.rows, "p50")
+        scheduler.expire(now_s)
+        decision = scheduler.dispatch(now_s)
+        if decision is not None:
+            likely_ms = profile.latency_ms(TIERS[decision.tier], decision.rows, "p50")
             taken_s = likely_ms / 1e3 * machine_factor * rng.lognormal(0, 0.08)
-            free_s, running = now_s + taken_s, (turn.decision, taken_s)
+            free_s, running = now_s + taken_s, (decision, taken_s)
 
     while index < len(arrivals_s) or running is not None:
         if running is not None and (index == len(arrivals_s) or free_s <= arrivals_s[index]):
             decision, taken_s = running
             running = None
-            scheduler.ran(decision, taken_s)
+            scheduler.ran(decision, taken_s, free_s)
             report.tiers.append(decision.tier)
             report.batches.append(list(decision.tickets))
             for ticket in decision.tickets:
                 if free_s + 1e-4 <= ticket.deadline_s:
                     report.met += 1
                     report.quality += UTILITY[decision.tier]
-            scheduler.cost.observe_overhead(1e-4)
+            scheduler.cost.observe_answer(free_s, free_s + 1e-4)
             dispatch(free_s)
             continue
         now_s, budget_s = float(arrivals_s[index]), float(budgets_ms[index]) / 1e3

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ class ServedModel:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._taking = False
         self._stopping = False
+        self._running: tuple[Ticket, ...] = ()
         self._idle = asyncio.Event()
 
     @property
@@ -73,9 +75,8 @@ class ServedModel:
 
     async def infer(self, request: InferRequest) -> InferResult:
         """See `Model`."""
-        if self._loop is None or not self._taking:
-            self._events.shed("draining")
-            raise NotReadyError(f"model {self._manifest.name!r} takes no requests: it is loading or stopping")
+        if self._loop is None:
+            raise self._not_taking()
         caller = _Caller(request=request, answer=self._loop.create_future())
         ticket = Ticket(
             deadline_s=request.deadline_s,
@@ -85,6 +86,8 @@ class ServedModel:
             payload=caller,
         )
         with self._wake:
+            if not self._taking:  # a worker that dies says so under this lock: nobody queues after it
+                raise self._not_taking()
             self._scheduler.offer(ticket, time.perf_counter())
             self._wake.notify()
         try:
@@ -98,10 +101,13 @@ class ServedModel:
     def answered(self, result: InferResult, now_s: float) -> None:
         """See `Model`."""
         with self._wake:
-            self._scheduler.cost.observe_overhead(now_s - result.finished_s)
+            self._scheduler.cost.observe_answer(result.finished_s, now_s)
 
-    async def drain(self, timeout_s: float) -> None:
-        """Take no more requests, answer those that wait, give up on them after `timeout_s`, and stop."""
+    async def drain(self, timeout_s: float, *, last_run_s: float = 5.0) -> None:
+        """Take no more requests, answer those that wait, and stop.
+
+        Those who still wait after `timeout_s` get an error; those whose run has not ended `last_run_s` later, too.
+        """
         self._taking = False
         if self._loop is None:
             return
@@ -109,18 +115,27 @@ class ServedModel:
             if self._scheduler.idle:
                 self._idle.set()
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
         except TimeoutError:
             log.warning("model %s: %d requests were given up", self._manifest.name, self.waiting)
-        await self._stop()
+        await self._stop(last_run_s)
 
-    async def _stop(self) -> None:
+    def _not_taking(self) -> NotReadyError:
+        self._events.shed("draining")
+        return NotReadyError(f"model {self._manifest.name!r} takes no requests: it is loading or stopping")
+
+    async def _stop(self, last_run_s: float) -> None:
+        stopped = NotReadyError(f"model {self._manifest.name!r} was stopped")
         with self._wake:
             self._stopping = True
             abandoned = self._scheduler.abandon()
             self._wake.notify()
-        self._fail(abandoned, NotReadyError(f"model {self._manifest.name!r} was stopped"))
-        await asyncio.to_thread(self._worker.join)
+        self._fail(abandoned, stopped)
+        await asyncio.to_thread(self._worker.join, last_run_s)
+        if self._worker.is_alive():
+            log.error("model %s: its last run did not end within %g s", self._manifest.name, last_run_s)
+            self._fail(self._running, stopped)
 
     def _work(self) -> None:
         """The worker: run what the scheduler says until told to stop; a fault of ours ends it, loudly."""
@@ -129,38 +144,41 @@ class ServedModel:
                 pass
         except Exception:
             log.exception("the worker of model %s failed", self._manifest.name)
-            self._taking = False
             with self._wake:
-                abandoned = self._scheduler.abandon()
+                self._taking = False
+                abandoned = [*self._running, *self._scheduler.abandon()]
             self._post(self._fail, abandoned, InferenceError("the worker of this model failed; see the log"))
 
     def _run_next(self) -> bool:
+        """Run one batch, or answer those who are too late; False if told to stop."""
         with self._wake:
-            turn = self._scheduler.next(time.perf_counter())
-            while not (turn.decision or turn.expired or self._stopping):
-                self._wake.wait()
-                turn = self._scheduler.next(time.perf_counter())
-        if turn.expired:
-            self._post(self._expire, turn.expired)
-        if turn.decision is not None:
-            self._run(turn.decision)
+            self._wake.wait_for(lambda: self._stopping or not self._scheduler.idle)
+            now_s = time.perf_counter()
+            expired = self._scheduler.expire(now_s)
+            if expired:
+                self._post(self._expire, expired)
+            decision = self._scheduler.dispatch(now_s)
+            self._running = decision.tickets if decision is not None else ()
+        if decision is not None:
+            self._run(decision)
+            self._running = ()
         return not self._stopping
 
     def _run(self, decision: Decision) -> None:
         callers: list[_Caller] = [ticket.payload for ticket in decision.tickets]
-        inputs = _join([caller.request.inputs for caller in callers])
         begun_s = time.perf_counter()
         try:
-            outputs = self._engine.run(decision.tier, inputs)
+            outputs = self._engine.run(decision.tier, _join([caller.request.inputs for caller in callers]))
+            _check_rows(outputs, decision.rows)
         except Exception as error:  # whatever the engine raises, the next batch is run
             with self._wake:
-                self._scheduler.ran(decision, time.perf_counter() - begun_s)
+                self._scheduler.failed()
             log.exception("tier %d of model %s failed", decision.tier, self._manifest.name)
             self._post(self._fail, decision.tickets, InferenceError(f"the engine failed: {error}"))
             return
         finished_s = time.perf_counter()
         with self._wake:
-            self._scheduler.ran(decision, finished_s - begun_s)
+            self._scheduler.ran(decision, finished_s - begun_s, finished_s)
         self._post(self._deliver, decision, callers, outputs, begun_s, finished_s)
 
     def _post(self, call: Any, *arguments: Any) -> None:
@@ -208,7 +226,7 @@ class ServedModel:
             self._events.expired()
         self._fail(tickets, DeadlineExceededError("the deadline passed while the request waited"))
 
-    def _fail(self, tickets: tuple[Ticket, ...] | list[Ticket], error: ServerError) -> None:
+    def _fail(self, tickets: Iterable[Ticket], error: ServerError) -> None:
         for ticket in tickets:
             answer = ticket.payload.answer
             if not answer.done():
@@ -228,3 +246,10 @@ def _join(inputs: list[Tensors]) -> Tensors:
         name: np.concatenate([tensors[name] for tensors in inputs]) for name in inputs[0]
     }
     return joined
+
+
+def _check_rows(outputs: Tensors, rows: int) -> None:
+    """Each caller's rows are cut out by their place: too few would give one caller the answers of another."""
+    for name, array in outputs.items():
+        if array.shape[:1] != (rows,):
+            raise InferenceError(f"output {name!r}: expected {rows} rows first, got shape {array.shape}")

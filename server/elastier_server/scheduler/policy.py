@@ -26,7 +26,7 @@ class Situation:
     max_batch_rows: int
 
     def slack_s(self, ticket: Ticket) -> float:
-        """Time left for a run, if this request is to be answered in time."""
+        """Time left for a run, if this request is to be answered in time as the first of its batch."""
         return ticket.deadline_s - self.now_s - self.cost.overhead_s
 
 
@@ -51,32 +51,53 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Tickets that can run together: their bounds have a tier in common."""
+    """Tickets that can run together, earliest deadline first: their bounds have a tier in common."""
 
     tickets: tuple[Ticket, ...]
     rows: int
     bounds: TierBounds
+    within_s: float
+    """What the run may take, if all are to be answered in time, one after the other."""
+    next: Ticket | None
+    """The first of those that stay in the queue."""
 
 
-def joined(situation: Situation, most: int | None = None) -> Batch:
-    """The head and those after it, earliest deadline first, that can share its run; at most `most` tickets."""
+def batches(situation: Situation) -> list[Batch]:
+    """The batches worth a look: the head and those after it that can join, by powers of two, and all of them."""
+    cost, gap_s = situation.cost, situation.cost.gap_s
+    found: list[Batch] = []
     tickets: list[Ticket] = []
-    rows, lowest, highest = 0, 0, situation.cost.tiers - 1
+    passed: Ticket | None = None
+    rows, lowest, highest, within_s = 0, 0, cost.tiers - 1, float("inf")
+
+    def keep(after: Ticket | None) -> None:
+        bounds = TierBounds(lowest=lowest, highest=highest)
+        left = passed or after
+        found.append(Batch(tickets=tuple(tickets), rows=rows, bounds=bounds, within_s=within_s, next=left))
+
     for ticket in situation.queue:
         low, high = max(lowest, ticket.bounds.lowest), min(highest, ticket.bounds.highest)
-        if tickets and (low > high or rows + ticket.rows > situation.max_batch_rows):
+        count = len(tickets)
+        if count and low > high:
+            passed = passed or ticket
             continue
+        if count and not count & (count - 1):
+            keep(ticket)
+        if count and rows + ticket.rows > situation.max_batch_rows:
+            passed = passed or ticket
+            break
         tickets.append(ticket)
         rows, lowest, highest = rows + ticket.rows, low, high
-        if len(tickets) == most:
-            break
-    return Batch(tickets=tuple(tickets), rows=rows, bounds=TierBounds(lowest=lowest, highest=highest))
+        within_s = min(within_s, situation.slack_s(ticket) - count * gap_s)
+    if not found or len(found[-1].tickets) < len(tickets):
+        keep(None)
+    return found
 
 
-def best_tier(situation: Situation, batch: Batch, within_s: float) -> int | None:
-    """The largest tier of the batch's bounds that will hardly take longer than `within_s`, or None."""
+def best_tier(situation: Situation, batch: Batch) -> int | None:
+    """The largest tier of the batch's bounds that hardly makes anyone of it late, or None."""
     for tier in range(batch.bounds.highest, batch.bounds.lowest - 1, -1):
-        if situation.cost.high_s(tier, batch.rows) <= within_s:
+        if situation.cost.high_s(tier, batch.rows) <= batch.within_s:
             return tier
     return None
 
@@ -97,27 +118,28 @@ def largest_reason(situation: Situation, tier: int) -> Reason:
     return "largest_fits" if tier == situation.cost.tiers - 1 else "bounded"
 
 
-def smallest_that_fits(situation: Situation) -> Decision:
-    """When nothing fits the head's slack: its smallest tier, with as many others as cost no time it has."""
-    head = situation.slack_s(situation.queue[0])
-    batch = joined(situation, most=1)
-    tier = batch.bounds.lowest
-    return decide(
-        situation, batch, tier, "deadline" if situation.cost.high_s(tier, batch.rows) <= head else "none_fits"
-    )
+def none_fits(situation: Situation, found: Sequence[Batch]) -> Decision:
+    """When nothing surely fits the head's slack: its smallest tier, with as many others as still likely fit."""
+    for batch in reversed(found):
+        if situation.cost.likely_s(batch.bounds.lowest, batch.rows) <= batch.within_s:
+            return decide(situation, batch, batch.bounds.lowest, "none_fits")
+    return decide(situation, found[0], found[0].bounds.lowest, "none_fits")
 
 
 class GreedyPolicy:
-    """Everyone who waits joins; the largest tier that the tightest deadline allows."""
+    """As many of those who wait as fit; the largest tier that their deadlines allow."""
 
     def choose(self, situation: Situation) -> Decision:
         """See `Policy`."""
-        batch = joined(situation)
-        tier = best_tier(situation, batch, situation.slack_s(situation.queue[0]))
-        if tier is None:
-            return smallest_that_fits(situation)
-        at_top = tier == batch.bounds.highest
-        return decide(situation, batch, tier, largest_reason(situation, tier) if at_top else "deadline")
+        found = batches(situation)
+        for batch in reversed(found):
+            tier = best_tier(situation, batch)
+            if tier is not None:
+                at_top = tier == batch.bounds.highest
+                return decide(
+                    situation, batch, tier, largest_reason(situation, tier) if at_top else "deadline"
+                )
+        return none_fits(situation, found)
 
 
 class FixedPolicy:
@@ -128,11 +150,12 @@ class FixedPolicy:
 
     def choose(self, situation: Situation) -> Decision:
         """See `Policy`."""
-        slack_s = situation.slack_s(situation.queue[0])
-        most = len(situation.queue)
-        while True:
-            batch = joined(situation, most)
-            tier = min(max(self._tier, batch.bounds.lowest), batch.bounds.highest)
-            if len(batch.tickets) == 1 or situation.cost.high_s(tier, batch.rows) <= slack_s:
-                return decide(situation, batch, tier, "bounded")
-            most = len(batch.tickets) // 2
+        found = batches(situation)
+        fitting = (
+            batch for batch in found if situation.cost.high_s(self._of(batch), batch.rows) <= batch.within_s
+        )
+        batch = max(fitting, key=lambda batch: batch.rows, default=found[0])
+        return decide(situation, batch, self._of(batch), "bounded")
+
+    def _of(self, batch: Batch) -> int:
+        return min(max(self._tier, batch.bounds.lowest), batch.bounds.highest)

@@ -18,6 +18,8 @@ class Ticket:
     rows: int
     bounds: TierBounds
     payload: Any = None
+    probe: bool = False
+    """Admitted to learn whether the machine is still as slow as it was."""
     order: tuple[float, int] = field(default=(0.0, 0), init=False)
     """Deadline, then arrival."""
 
@@ -60,7 +62,12 @@ class DeadlineQueue:
 
     def rows_before(self, deadline_s: float) -> int:
         """Rows of all tickets with an earlier or equal deadline."""
-        return sum(ticket.rows for ticket in self._tickets if ticket.deadline_s <= deadline_s)
+        rows = 0
+        for ticket in self._tickets:
+            if ticket.deadline_s > deadline_s:
+                break
+            rows += ticket.rows
+        return rows
 
     def clear(self) -> list[Ticket]:
         """Take all tickets out."""

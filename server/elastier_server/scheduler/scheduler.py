@@ -1,7 +1,6 @@
 """The scheduler: admission, the queue, and what runs next. It has no thread and no clock of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from elastier_server.errors import OverloadedError
 from elastier_server.inference import ServingEvents
@@ -10,13 +9,8 @@ from elastier_server.scheduler.policy import Decision, Policy, Situation
 from elastier_server.scheduler.queue import DeadlineQueue, Ticket
 from elastier_server.scheduler.traffic import Traffic
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What to do now: answer those that are too late, and run a batch if there is one."""
-
-    expired: tuple[Ticket, ...]
-    decision: Decision | None
+_PROBE_AFTER_S = 0.1
+"""Without a run for so long, what was observed is no ground to refuse everybody."""
 
 
 class Scheduler:
@@ -41,6 +35,7 @@ class Scheduler:
         self._queue = DeadlineQueue()
         self._traffic = Traffic()
         self._running_until_s: float | None = None
+        self._ran_s = float("-inf")
 
     @property
     def idle(self) -> bool:
@@ -58,17 +53,18 @@ class Scheduler:
         Raises:
             OverloadedError: The queue is full, or even its smallest tier would be too late.
         """
-        needed_s = self.cost.high_s(ticket.bounds.lowest, ticket.rows) + self.cost.overhead_s
+        needed_s = self._needed_s(ticket)
         slack_s = ticket.deadline_s - now_s
         if self._running_until_s is not None:
             self._traffic.arrived(ticket.deadline_s - ticket.arrival_s - needed_s)
         wait_s = self._wait_s(ticket, now_s)
         if len(self._queue) >= self._max_queue_requests:
             raise self._refusal("queue_full", f"{len(self._queue)} requests wait already", wait_s)
-        if needed_s > slack_s:
+        ticket.probe = needed_s > slack_s and self._should_probe(ticket, slack_s, now_s)
+        if needed_s > slack_s and not ticket.probe:
             text = f"expected a budget with {needed_s * 1e3:.3g} ms left, got {slack_s * 1e3:.3g} ms"
             raise self._refusal("infeasible", f"{text}: even the smallest tier allowed would be late", wait_s)
-        if wait_s + needed_s > slack_s:
+        if wait_s + needed_s > slack_s and not ticket.probe:
             text = (
                 f"predicted {(wait_s + needed_s) * 1e3:.3g} ms with the wait, {slack_s * 1e3:.3g} ms are left"
             )
@@ -76,28 +72,38 @@ class Scheduler:
         self._queue.add(ticket)
         self._queue_changed()
 
-    def next(self, now_s: float) -> Turn:
-        """Take the next batch out of the queue; to be called when the engine is free."""
+    def expire(self, now_s: float) -> tuple[Ticket, ...]:
+        """Take those out of the queue who can no longer be answered in time."""
         expired = []
         while self._queue and self._is_late(self._queue[0], now_s):
             ticket = self._queue[0]
             self._queue.remove(ticket)
             expired.append(ticket)
-        decision = None
-        if self._queue:
-            decision = self._policy.choose(self._situation(now_s))
-            for ticket in decision.tickets:
-                self._queue.remove(ticket)
-            self._running_until_s = now_s + decision.predicted_s
-        if expired or decision:
+        if expired:
             self._queue_changed()
-        return Turn(expired=tuple(expired), decision=decision)
+        return tuple(expired)
 
-    def ran(self, decision: Decision, seconds: float) -> None:
-        """The engine ended a batch, and is free again."""
+    def dispatch(self, now_s: float) -> Decision | None:
+        """Take the next batch out of the queue, if there is one; the engine is free, and `expire` was called."""
+        if not self._queue:
+            return None
+        decision = self._policy.choose(self._situation(now_s))
+        for ticket in decision.tickets:
+            self._queue.remove(ticket)
+        self._running_until_s = now_s + decision.predicted_s
+        self._queue_changed()
+        return decision
+
+    def ran(self, decision: Decision, seconds: float, now_s: float) -> None:
+        """The engine ended a batch just now, and is free again."""
         self._running_until_s = None
+        self._ran_s = now_s
         self._traffic.ran(seconds)
-        self.cost.observe_run(decision.tier, decision.rows, seconds)
+        self.cost.observe_run(decision.tier, decision.rows, seconds, now_s)
+
+    def failed(self) -> None:
+        """The engine failed on a batch, and is free again; what that took says nothing of the next."""
+        self._running_until_s = None
 
     def withdraw(self, ticket: Ticket) -> bool:
         """Take a request out of the queue because its client left; False if it is not in it any more."""
@@ -123,10 +129,29 @@ class Scheduler:
             max_batch_rows=self._max_batch_rows,
         )
 
+    def _should_probe(self, ticket: Ticket, slack_s: float, now_s: float) -> bool:
+        """Whether to try a request that seems too tight, since that is how to see that it is not.
+
+        Only runs correct the estimates. If all callers are as tight as these, one bad second would have them
+        all refused for ever.
+        """
+        idle_s = now_s - self._ran_s
+        fits_s = self.cost.profiled_s(ticket.bounds.lowest, ticket.rows, "p95")
+        return self.idle and idle_s > _PROBE_AFTER_S and fits_s <= slack_s
+
     def _is_late(self, ticket: Ticket, now_s: float) -> bool:
         """Whether a request would be answered late more often than not, even by its smallest tier at once."""
+        if ticket.probe:
+            return now_s > ticket.deadline_s
+        return now_s + self._needed_s(ticket) > ticket.deadline_s
+
+    def _needed_s(self, ticket: Ticket) -> float:
+        """What even the smallest tier likely takes: less is refused, more gets that tier at least.
+
+        A cautious bound here would refuse callers most of whom would have been answered in time.
+        """
         likely_s = self.cost.likely_s(ticket.bounds.lowest, ticket.rows)
-        return now_s + likely_s + self.cost.overhead_s > ticket.deadline_s
+        return likely_s + self.cost.likely_overhead_s
 
     def _wait_s(self, ticket: Ticket, now_s: float) -> float:
         """Until the engine is free for this request: the running batch, then the earlier deadlines, at the least."""

@@ -1,0 +1,39 @@
+"""What a run is predicted to take, after what was seen."""
+
+import pytest
+
+from elastier_server.scheduler.cost import CostModel, Recent
+from support.simulation import TIERS, steep_profile
+
+
+def make_cost() -> CostModel:
+    return CostModel(steep_profile(), TIERS)
+
+
+def test_rare_slow_runs_count_for_caution_and_not_for_what_is_likely() -> None:
+    cost, fresh = make_cost(), make_cost()
+    for number in range(50):
+        factor = 3 if number % 5 == 0 else 1
+        cost.observe_run(3, 1024, factor * fresh.profiled_s(3, 1024, "p50"), number / 50)
+    assert cost.high_s(3, 1024) > 2.9 * fresh.high_s(3, 1024)
+    assert cost.likely_s(3, 1024) == pytest.approx(fresh.likely_s(3, 1024))
+
+
+def test_what_is_old_is_forgotten_unless_it_is_all_there_is() -> None:
+    recent = Recent(1.0)
+    assert (recent.high, recent.middle, recent.mean) == (1.0, 1.0, 1.0)
+    for number in range(20):
+        recent.add(9.0, number / 100)
+    recent.add(2.0, 5.0)
+    assert recent.high == 9.0
+    for number in range(5):
+        recent.add(2.0, 5.1 + number / 100)
+    assert (recent.high, recent.middle, recent.mean) == (2.0, 2.0, 2.0)
+
+
+def test_the_first_answer_of_a_batch_tells_the_overhead_and_the_others_the_gap() -> None:
+    cost = make_cost()
+    for now_s in (1.001, 1.002, 1.005):
+        cost.observe_answer(1.0, now_s)
+    assert cost.overhead_s == cost.likely_overhead_s == pytest.approx(0.001)
+    assert cost.gap_s == pytest.approx(0.002)

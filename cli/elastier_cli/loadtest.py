@@ -1,11 +1,15 @@
 """`elastier loadtest`: open-loop load against a running server."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from elastier_cli.console import console, print_json, progress_bars
+from elastier_contract.progress import Progress
+
+if TYPE_CHECKING:
+    from elastier_loadtest.scenario import Scenario
 
 
 def loadtest(
@@ -32,7 +36,10 @@ def loadtest(
     ] = None,
     budgets: Annotated[
         str,
-        typer.Option(help="Budgets in ms, separated by commas; each gets an equal share of the requests."),
+        typer.Option(
+            help="Budgets in ms, or such as 3x in multiples of what the smallest tier takes (p95, one caller); "
+            "each gets an equal share of the requests."
+        ),
     ] = "1,3,10,50",
     rows: Annotated[int, typer.Option(help="Rows of a random payload.")] = 30,
     cv2: Annotated[
@@ -64,6 +71,10 @@ def loadtest(
 
         elastier loadtest http://127.0.0.1:8000 --bundle B --rate 200 --rows 100 --cv2 8 --out build/loadtest
 
+    Budgets of 3, 10 and 30 times what the smallest tier takes at best:
+
+        elastier loadtest http://127.0.0.1:8000 --bundle B --fraction-of-capacity 0.5 --budgets 3x,10x,30x
+
     Ctrl-C ends the load early and reports what was found until then. Exit code 1: a wrong answer or an error
     (refusals, 429 and 504, are neither); 2: the load test could not run.
     """
@@ -78,7 +89,7 @@ def loadtest(
         model=model,
         rate=rate,
         fraction_of_capacity=fraction_of_capacity,
-        budgets_ms=_budgets_ms(budgets),
+        budgets_ms=_numbers(budgets.replace("x", "")),
         rows=rows,
         cv2=cv2,
         seconds=seconds,
@@ -88,6 +99,8 @@ def loadtest(
         seed=seed,
     )
     with progress_bars() as progress:
+        if "x" in budgets:
+            scenario = _with_multiples(scenario, budgets, progress)
         report, records = run_load_test(scenario, progress)
     if out is not None:
         write_results(out, report, records)
@@ -99,10 +112,26 @@ def loadtest(
         raise typer.Exit(1)
 
 
-def _budgets_ms(text: str) -> tuple[float, ...]:
+def _with_multiples(scenario: "Scenario", budgets: str, progress: Progress) -> "Scenario":
+    """Budgets such as 3x, in ms, once it is known what the smallest tier takes."""
+    from elastier_loadtest.launch import look_at_server
+    from elastier_loadtest.pace import smallest_tier_p95_ms
+
+    if not all(part.endswith("x") for part in budgets.split(",")):
+        raise typer.BadParameter(
+            f"expected all in ms or all such as 3x, got {budgets!r}", param_hint="--budgets"
+        )
+    look_at_server(scenario, None)
+    p95_ms = smallest_tier_p95_ms(scenario, progress)
+    budgets_ms = tuple(round(factor * p95_ms, 3) for factor in scenario.budgets_ms)
+    return scenario.model_copy(update={"budgets_ms": budgets_ms})
+
+
+def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise typer.BadParameter(
-            f"expected milliseconds such as 1,3,10,50, got {text!r}", param_hint="--budgets"
+            f"expected milliseconds such as 1,3,10,50, or multiples such as 3x,10x, got {text!r}",
+            param_hint="--budgets",
         ) from error

@@ -1,6 +1,6 @@
 """The report for people: rich tables."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -13,29 +13,39 @@ _NOTHING = "–"
 
 
 def report_view(report: Report) -> RenderableType:
-    """Everything of the report that fits a screen."""
-    return Group(_figures_table(report), _tiers_table(report), *map(Text.from_markup, _lines(report)))
+    """Everything of the report that fits a screen of 80 columns."""
+    tables = (_outcomes_table(report), _latency_table(report), _tiers_table(report))
+    return Group(*tables, *map(Text.from_markup, _lines(report)))
 
 
-def _figures_table(report: Report) -> Table:
+def _outcomes_table(report: Report) -> Table:
     title = (
         f"{report.rate:,.1f} requests a second ({report.arrivals}) for {report.seconds:.1f} s"
         f"{', interrupted' if report.interrupted else ''}"
     )
+    headers = ("sent", "answers", "429", "504", "errors", "met", "client", "quality")
+    return _by_budget(report, title, headers, _outcomes)
+
+
+def _latency_table(report: Report) -> Table:
+    headers = ("p50", "p90", "p95", "p99", "max", "server p50", "server p99")
+    return _by_budget(report, "latency of the answers, in ms, from when they were due", headers, _latencies)
+
+
+def _by_budget(
+    report: Report, title: str, headers: Sequence[str], cells: Callable[[Figures], Iterator[str]]
+) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column("budget ms", justify="right")
-    for name in ("requests", "answered", "429", "504", "errors", "met", "by client", "eff. accuracy"):
-        table.add_column(name, justify="right")
-    for name in ("p50", "p90", "p95", "p99", "max", "server p99"):
-        table.add_column(f"{name} ms", justify="right")
+    for header in ("budget", *headers):
+        table.add_column(header, justify="right")
     for figures in report.budgets:
-        table.add_row(f"{figures.budget_ms:g}", *_cells(figures))
+        table.add_row(f"{figures.budget_ms:.3g} ms", *cells(figures))
     table.add_section()
-    table.add_row("all", *_cells(report.overall))
+    table.add_row("all", *cells(report.overall))
     return table
 
 
-def _cells(figures: Figures) -> Iterator[str]:
+def _outcomes(figures: Figures) -> Iterator[str]:
     yield f"{figures.requests:,}"
     yield f"{figures.answered:,}"
     yield f"{figures.refused.get('429', 0):,}"
@@ -44,22 +54,25 @@ def _cells(figures: Figures) -> Iterator[str]:
     yield _share(figures.met)
     yield _share(figures.met_by_client)
     yield _NOTHING if figures.effective_accuracy is None else f"{figures.effective_accuracy:.3f}"
+
+
+def _latencies(figures: Figures) -> Iterator[str]:
     latency, server = figures.latency_ms, figures.server_ms
     if latency is None:
         yield from [_NOTHING] * 5
     else:
         yield from (f"{ms:.2f}" for ms in (latency.p50, latency.p90, latency.p95, latency.p99, latency.max))
-    yield _NOTHING if server is None else f"{server.p99:.2f}"
+    yield from [_NOTHING] * 2 if server is None else (f"{server.p50:.2f}", f"{server.p99:.2f}")
 
 
 def _tiers_table(report: Report) -> Table:
     tiers = sorted(report.overall.tier_shares, key=lambda name: (len(name), name))
     table = Table(title="tier shares of the answers", title_justify="left")
-    table.add_column("budget ms", justify="right")
+    table.add_column("budget", justify="right")
     for tier in tiers:
         table.add_column(tier, justify="right")
     for figures in (*report.budgets, report.overall):
-        budget = "all" if figures.budget_ms is None else f"{figures.budget_ms:g}"
+        budget = "all" if figures.budget_ms is None else f"{figures.budget_ms:.3g} ms"
         table.add_row(budget, *(_share(figures.tier_shares.get(tier, 0.0)) for tier in tiers))
     return table
 

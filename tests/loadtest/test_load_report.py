@@ -120,7 +120,7 @@ def test_the_table_has_a_row_per_budget_and_the_shares_of_every_tier() -> None:
         report_of([answer(), answer(budget_ms=50.0, tier="w4", violation="expected [/b] tags")], None)
     )
     rows = [line.split("│")[1].strip() for line in text.splitlines() if "│" in line]
-    assert rows == ["5", "50", "all"] * 2
+    assert rows == ["5 ms", "50 ms", "all"] * 3
     assert "50.0%" in text
     assert "1 × expected [/b] tags" in text
 

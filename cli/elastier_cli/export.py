@@ -1,5 +1,7 @@
 """`elastier export`: a trained run as a bundle of tiers."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +33,14 @@ def export(
     """
     from elastier_exporter.export import ExportOptions, export_bundle
 
-    options = ExportOptions(name=name, version=version, widths=_widths(widths), threads=threads, runs=runs)
+    options = ExportOptions(
+        name=name,
+        version=version,
+        widths=_widths(widths),
+        threads=threads,
+        runs=runs,
+        command=shlex.join(["elastier", *sys.argv[1:]]),
+    )
     with progress_bars() as progress:
         bundle = export_bundle(run, out, options=options, progress=progress)
     if as_json:

@@ -48,6 +48,8 @@ class ExportOptions:
     """Threads of one run, as the profile is measured."""
     runs: int = 30
     """Timed runs per tier and batch size."""
+    command: str = ""
+    """The command that exports; the manifest keeps it behind the one that trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ def export_bundle(
             signature=signature,
             features=trained.model.features,
             tiers=tuple(tiers),
-            provenance=_provenance(trained),
+            provenance=_provenance(trained, options.command),
         )
     return open_bundle(out)
 
@@ -144,8 +146,8 @@ def _write_tiers(
     """Write weights and graphs, and open every tier."""
     model, nested = trained.model, trained.model.nested_parameters()
     ta = export_ta(model, signature)
-    check_sliceable(ta, nested)
     weights = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
+    check_sliceable(ta, nested, weights)
     ranges = write_weights(folder, weights)
     point_at_weights(ta, ranges)
     told("TA")
@@ -199,9 +201,9 @@ def _judge(
     )
 
 
-def _provenance(trained: TrainedModel) -> Provenance:
+def _provenance(trained: TrainedModel, command: str) -> Provenance:
     return Provenance(
-        command=trained.command,
+        command=" && ".join(part for part in (trained.command, command) if part),
         seed=trained.seed,
         data_sha256=trained.data_sha256,
         versions=trained.versions | {library: version(library) for library in _LIBRARIES},

@@ -9,7 +9,7 @@ import torch
 
 from elastier_contract.signature import Signature
 from elastier_exporter.errors import ParityError
-from elastier_exporter.session import run_rows
+from elastier_exporter.session import batches, run_rows
 from elastier_trainer.models.ranker import Ranker
 from elastier_trainer.nesting import Widths
 
@@ -34,7 +34,7 @@ def check_parity(
     Raises:
         ParityError: It exceeds the tolerance, or a logit is not a number.
     """
-    expected_R = model(inputs, widths)[:, 0].numpy()
+    expected_R = torch.cat([model(batch, widths)[:, 0] for batch in batches(inputs)]).numpy()
     difference = float(np.max(np.abs(run_rows(session, inputs) - expected_R)))
     if not difference <= TOLERANCE:
         raise ParityError(

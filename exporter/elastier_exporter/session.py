@@ -1,5 +1,6 @@
 """Tiers in ONNX Runtime, opened as the server opens them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,17 @@ def open_session(folder: Path, graph: str, layout: Layout, threads: int) -> ort.
     return ort.InferenceSession(folder / graph, options, providers=["CPUExecutionProvider"])
 
 
-def run_rows(session: ort.InferenceSession, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
-    """Logits of all rows, in batches: tensors [R, ...] → [R]."""
+def batches(inputs: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """All rows in pieces whose activations stay small: tensors [R, ...] → tensors [at most 1024, ...]."""
     rows = len(next(iter(inputs.values())))
+    for start in range(0, rows, _BATCH_ROWS):
+        yield {name: x[start : start + _BATCH_ROWS] for name, x in inputs.items()}
+
+
+def run_rows(session: ort.InferenceSession, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
+    """Logits of all rows: tensors [R, ...] → [R]."""
     pieces = [
-        session.run([OUTPUT], {name: x[start : start + _BATCH_ROWS].numpy() for name, x in inputs.items()})[0]
-        for start in range(0, rows, _BATCH_ROWS)
+        session.run([OUTPUT], {name: x.numpy() for name, x in batch.items()})[0] for batch in batches(inputs)
     ]
     logits: NDArray[np.float32] = np.concatenate(pieces)[:, 0]
     return logits

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from elastier_contract.layout import ALIGNMENT_BYTES, WEIGHTS_FILE
+from elastier_exporter.errors import GraphError
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -39,10 +40,16 @@ class Range:
 
 
 def write_weights(folder: Path, weights: Weights) -> dict[str, Range]:
-    """Write the weights file into a bundle's folder, and say where each parameter lies."""
+    """Write the weights file into a bundle's folder, and say where each parameter lies.
+
+    Raises:
+        GraphError: A parameter is not of 32-bit floats, which the graphs' references say it is.
+    """
     ranges: dict[str, Range] = {}
     with (folder / WEIGHTS_FILE).open("wb") as file:
         for name, array in weights.items():
+            if array.dtype != np.float32:
+                raise GraphError(f"parameter {name!r}: expected float32, got {array.dtype}")
             file.write(b"\0" * (-file.tell() % ALIGNMENT_BYTES))
             ranges[name] = Range(offset=file.tell(), shape=array.shape)
             file.write(np.ascontiguousarray(array, dtype="<f4").tobytes())

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from elastier_contract.profile import LatencyProfile, Quantile
 
 _WINDOW = 50
-_MEMORY_S = 1.0
 _LEAST = 5
 _JITTER_S = 1e-4
 """Added to both sides of a ratio: a cache miss must not look like a slow machine when a run takes 50 µs."""
@@ -17,24 +16,28 @@ _FIRST_OVERHEAD_S = 2e-4
 
 
 class Recent:
-    """The last values seen, at most `_MEMORY_S` old; where values are rare, the last few however old."""
+    """The last values seen, at most `memory_s` old; where values are rare, the last few however old."""
 
-    def __init__(self, first: float) -> None:
+    def __init__(
+        self, first: float, *, high: float = 0.9, window: int = _WINDOW, memory_s: float = 1.0
+    ) -> None:
         self.first = first
-        self._seen: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
+        self._high = high
+        self._memory_s = memory_s
+        self._seen: deque[tuple[float, float]] = deque(maxlen=window)
         self._ordered: list[float] | None = [first]
 
     def add(self, value: float, now_s: float) -> None:
         """See a value."""
         self._seen.append((now_s, value))
-        while len(self._seen) > _LEAST and self._seen[0][0] < now_s - _MEMORY_S:
+        while len(self._seen) > _LEAST and self._seen[0][0] < now_s - self._memory_s:
             self._seen.popleft()
         self._ordered = None
 
     @property
     def high(self) -> float:
-        """Their 0.9 quantile; the first value given, as long as none was seen."""
-        return self._quantile(0.9)
+        """Their high quantile; the first value given, as long as none was seen."""
+        return self._quantile(self._high)
 
     @property
     def middle(self) -> float:
@@ -60,7 +63,7 @@ class CostModel:
         self._tiers = tuple(tiers)
         self._known: dict[tuple[int, int, Quantile], float] = {}
         self._ratios = Recent(1.0)
-        self._overheads = Recent(_FIRST_OVERHEAD_S)
+        self._overheads = Recent(_FIRST_OVERHEAD_S, high=0.98, window=200)
         self._gaps = Recent(0.0)
         self._last_answer = (0.0, 0.0)
         self._gap_s: float | None = None

@@ -55,8 +55,10 @@ class Scheduler:
         """
         needed_s = self._needed_s(ticket)
         slack_s = ticket.deadline_s - now_s
-        if self._running_until_s is not None:
-            self._traffic.arrived(ticket.deadline_s - ticket.arrival_s - needed_s)
+        if self._running_until_s is not None and needed_s <= slack_s:
+            # Cautious, as tier choice is: who could wait at the worst is who a long run does no harm.
+            cautious_s = self.cost.high_s(ticket.bounds.lowest, ticket.rows) + self.cost.overhead_s
+            self._traffic.arrived(max(0.0, slack_s - cautious_s))
         wait_s = self._wait_s(ticket, now_s)
         if len(self._queue) >= self._max_queue_requests:
             raise self._refusal("queue_full", f"{len(self._queue)} requests wait already", wait_s)

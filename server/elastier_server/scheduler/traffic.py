@@ -27,10 +27,9 @@ class Traffic:
 
     def arrived(self, patience_s: float) -> None:
         """A caller came during a run; it could have waited that long and still be answered in time."""
-        if patience_s >= 0:
-            self._arrived += 1
-            self._patience_s.append(patience_s)
-            self._sorted = None
+        self._arrived += 1
+        self._patience_s.append(patience_s)
+        self._sorted = None
 
     def ran(self, seconds: float) -> None:
         """A run ended."""

@@ -20,7 +20,7 @@ from elastier_trainer.evaluate import evaluate_widths
 from elastier_trainer.trained import load_trained
 from support.small_run import SMALL_LADDER
 
-QUICK = ExportOptions(name="small", version="7", runs=2)
+QUICK = ExportOptions(name="small", version="7", runs=2, command="elastier export run")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_bundle_says_what_its_tiers_are_and_where_they_come_from(bundle: Bun
     assert [tier.widths for tier in manifest.tiers] == [(width, width) for width in SMALL_LADDER]
     assert manifest.tiers[-1].parameters == sum(p.numel() for p in trained.model.parameters())
     assert manifest.features == trained.model.features
-    assert manifest.provenance.command == "elastier train --config config.yaml"
+    assert manifest.provenance.command == "elastier train --config config.yaml && elastier export run"
     assert manifest.provenance.data_sha256 == trained.data_sha256
     assert {"torch", "onnx", "onnxruntime", "elastier"} <= manifest.provenance.versions.keys()
 

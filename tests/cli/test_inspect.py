@@ -1,0 +1,123 @@
+"""`elastier inspect` and `elastier export` as they are typed: what people see, what scripts read, what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from elastier_cli.main import app, main
+from elastier_cli.tier_table import tier_rows, tier_tables
+from elastier_contract.bundle import Bundle, open_bundle
+from elastier_trainer.config import load_config
+from elastier_trainer.run import run_training
+from support.processes import run_to_end
+from support.small_run import write_small_run
+
+ROW_KEYS = [
+    "name",
+    "width",
+    "parameters",
+    "bytes",
+    "flops_per_row",
+    "auc",
+    "auc_low",
+    "auc_high",
+    "p50_ms",
+    "p95_ms",
+]
+
+
+def test_a_row_holds_a_tiers_quality_size_and_interpolated_latency(tiny_bundle: Bundle) -> None:
+    rows = tier_rows(tiny_bundle)
+    assert [row["name"] for row in rows] == ["w4", "w16", "w64"]
+    assert all(list(row) == ROW_KEYS for row in rows)
+    middle = rows[1]
+    assert (middle["width"], middle["parameters"], middle["bytes"]) == (16, 672, 2688)
+    assert (middle["auc"], middle["auc_low"], middle["auc_high"]) == (0.75, 0.74, 0.76)
+    assert middle["p50_ms"] == pytest.approx({1: 2.01, 30: 2.3, 200: 4.0})
+    assert middle["p95_ms"] == middle["p50_ms"]
+
+
+def test_the_tables_fit_a_terminal_and_compare_every_tier_with_the_largest(tiny_bundle: Bundle) -> None:
+    terminal = Console(width=80)
+    with terminal.capture() as captured:
+        terminal.print(tier_tables(tiny_bundle))
+    lines = captured.get().splitlines()
+    smallest = [line for line in lines if "w4 " in line]
+    assert max(map(len, lines)) <= 80
+    assert "0.7000" in smallest[0]
+    assert "0.6900–0.7100" in smallest[0]
+    assert "1.010 / 1.010" in smallest[1]
+    assert "2.0×" in smallest[1]  # (4 + 2) / (1 + 2) ms at 200 rows
+    assert not any("…" in line for line in lines)
+
+
+def test_inspect_prints_one_json_document(tiny_bundle: Bundle) -> None:
+    result = CliRunner().invoke(app, ["inspect", str(tiny_bundle.path), "--json"])
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert (document["name"], document["layout"], document["task"]) == ("tiny", "a", "binary")
+    assert document["machine"]["processor"] == "invented"
+    assert [tier["p50_ms"]["200"] for tier in document["tiers"]] == [3.0, 4.0, 6.0]
+
+
+def test_inspect_shows_people_tables(tiny_bundle: Bundle) -> None:
+    result = CliRunner().invoke(app, ["inspect", str(tiny_bundle.path)])
+    assert result.exit_code == 0
+    assert "tiny version 1: 3 tiers" in result.stdout
+
+
+def test_a_tampered_bundle_and_a_missing_one_are_one_line_on_stderr(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = bytearray(tiny_bundle.weights_path.read_bytes())
+    weights[-1] ^= 1
+    tiny_bundle.weights_path.write_bytes(weights)
+    for path, message in (
+        (tiny_bundle.path, "weights.bin: expected sha256"),
+        (tmp_path / "no", "found nothing"),
+    ):
+        monkeypatch.setattr("sys.argv", ["elastier", "inspect", str(path), "--json"])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        assert (stopped.value.code, out) == (1, "")
+        assert message in err
+        assert "Traceback" not in err
+
+
+def test_inspecting_needs_neither_torch_nor_onnx(tiny_bundle: Bundle) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'onnx_ir', 'onnxruntime')));"
+        f"sys.argv = ['elastier', 'inspect', {str(tiny_bundle.path)!r}, '--json'];"
+        "from elastier_cli.main import main; main()"
+    )
+    finished = run_to_end(["-c", code])
+    assert finished.returncode == 0, finished.stderr
+    assert len(json.loads(finished.stdout)["tiers"]) == 3
+
+
+def test_export_writes_the_widths_asked_for_and_tells_scripts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_training(load_config(write_small_run(tmp_path)), tmp_path / "run", command="elastier train")
+    out = tmp_path / "bundle"
+    arguments = ["export", str(tmp_path / "run"), "--out", str(out), "--runs", "1", "--json"]
+    monkeypatch.setattr("sys.argv", ["elastier", *arguments])
+    result = CliRunner().invoke(app, [*arguments, "--widths", "2,8", "--name", "small", "--version", "3"])
+    assert result.exit_code == 0, result.stderr
+    document, manifest = json.loads(result.stdout), open_bundle(out).manifest
+    assert [tier["width"] for tier in document["tiers"]] == [2, 8, 16]
+    assert (document["bundle"], manifest.name, manifest.version) == (str(out), "small", "3")
+    assert manifest.provenance.command.startswith("elastier train && elastier export ")
+
+
+def test_widths_that_are_no_numbers_are_a_usage_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["export", str(tmp_path), "--out", str(tmp_path / "b"), "--widths", "8,x"]
+    )
+    assert result.exit_code == 2
+    assert "expected numbers like 8,64,512, got '8,x'" in " ".join(result.stderr.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []

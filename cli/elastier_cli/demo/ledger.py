@@ -1,6 +1,7 @@
 """What the demo made earlier, and from what, so that a second start reuses it."""
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,15 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def step(self, name: str, *, inputs: list[str], output: Path, make: Callable[[bool], object]) -> str:
+    def step(
+        self,
+        name: str,
+        *,
+        inputs: list[str],
+        output: Path,
+        make: Callable[[bool], object],
+        continued: Path | None = None,
+    ) -> str:
         """Make `output` unless it is there and was made from the same inputs.
 
         Args:
@@ -36,6 +45,7 @@ class Ledger:
             inputs: All that its output depends on.
             output: The file or folder that is there once it is done.
             make: Makes it; told whether an interrupted try from the same inputs may be continued.
+            continued: The folder that such a try goes on in; removed before a try from other inputs.
 
         Returns:
             A digest of the step, to be an input of the steps that build on it.
@@ -46,6 +56,9 @@ class Ledger:
         if begun and entry is not None and entry.seconds is not None and output.exists():
             console.print(f"{name}: reusing {output}", style="dim", markup=False)
             return digest
+        if not begun and continued is not None and continued.exists():
+            # Before the step counts as begun: a kill in between must not let the next try go on with old work.
+            shutil.rmtree(continued)
         self._write(name, Entry(digest=digest))
         start = time.monotonic()
         make(begun)

@@ -80,6 +80,7 @@ def prepare(place: Workplace, config: Path, progress: Progress) -> Bundle:
         "train",
         inputs=[teacher, hashlib.sha256(config.read_bytes()).hexdigest()],
         output=place.run / "model",
+        continued=place.run,
         make=lambda begun: run_training(
             load_config(config, overrides),
             place.run,

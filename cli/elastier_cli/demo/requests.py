@@ -13,16 +13,22 @@ from typing import Any
 import httpx
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from elastier_cli.demo.departures import Departures
 from elastier_contract.errors import ElastierError
-from elastier_contract.manifest import Manifest
+from elastier_contract.manifest import OUTPUT, Manifest
 
 _BODIES = 8
+_SHOWN = 200
+"""Characters of a wrong answer that an error shows."""
+
+_NOT_ANSWERED = {429: "shed", 504: "expired"}
+"""Statuses by which a server may refuse, and what became of the request."""
 
 
 class WrongAnswerError(ElastierError):
-    """An answer that is not what was asked for, or that contradicts itself."""
+    """An answer that is not what was asked for, or that contradicts itself, or none at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,26 @@ class Outcome:
         return asdict(self)
 
 
+class _Output(BaseModel):
+    name: str
+    shape: list[int]
+    data: list[float]
+
+
+class _Parameters(BaseModel):
+    tier: str
+    reason: str
+    server_ms: FiniteFloat
+    deadline_met: bool
+
+
+class _Answer(BaseModel):
+    """What the demo reads of an answer; there is more in it."""
+
+    outputs: list[_Output]
+    parameters: _Parameters
+
+
 def send_requests(
     url: str,
     manifest: Manifest,
@@ -57,7 +83,8 @@ def send_requests(
     """Send `count` requests of `rows` departures each, one after another, with the budgets in turn.
 
     Raises:
-        WrongAnswerError: A status other than 200, 429 and 504, wrong shapes, or a deadline called met that was not.
+        WrongAnswerError: No answer, a status other than 200, 429 and 504, wrong shapes, or a deadline called met
+            that was not.
     """
     inputs = [
         _inputs(manifest, departures.columns(start=index * rows, count=rows)) for index in range(_BODIES)
@@ -72,7 +99,10 @@ def send_requests(
     with httpx.Client(base_url=url, timeout=10) as client:
         for budget_ms, body in islice(cycle(bodies), count):
             start = time.perf_counter()
-            response = client.post(path, content=body)
+            try:
+                response = client.post(path, content=body)
+            except httpx.TransportError as error:
+                raise WrongAnswerError(f"expected an answer from {url}{path}, got none: {error}") from error
             latency_ms = (time.perf_counter() - start) * 1e3
             yield _check(response, manifest, budget_ms=budget_ms, rows=rows, latency_ms=latency_ms)
 
@@ -103,36 +133,45 @@ def _shortest(tensor: NDArray[Any]) -> list[int] | list[float]:
 def _check(
     response: httpx.Response, manifest: Manifest, *, budget_ms: float, rows: int, latency_ms: float
 ) -> Outcome:
-    answer = response.json()
-    if response.status_code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.GATEWAY_TIMEOUT}:
-        tier, reason, server_ms, met = None, "shed" if response.status_code == 429 else "expired", None, False
-    elif response.status_code == httpx.codes.OK:
-        parameters = answer["parameters"]
-        tier, reason = parameters["tier"], parameters["reason"]
-        server_ms, met = parameters["server_ms"], parameters["deadline_met"]
-        _check_scores(answer["outputs"], rows)
-        if manifest.tier(tier) is None:
-            raise WrongAnswerError(f"expected a tier of the bundle, got {tier!r}")
-        if met and server_ms > budget_ms:
-            raise WrongAnswerError(f"a deadline of {budget_ms} ms was called met after {server_ms} ms")
-    else:
-        raise WrongAnswerError(f"expected status 200, 429 or 504, got {response.status_code}: {answer}")
+    status = response.status_code
+    told: _Parameters | None = None
+    if status == httpx.codes.OK:
+        told = _read(response, manifest, budget_ms=budget_ms, rows=rows)
+    elif status not in _NOT_ANSWERED:
+        raise WrongAnswerError(f"expected status 200, 429 or 504, got {status}: {response.text[:_SHOWN]}")
     return Outcome(
         budget_ms=budget_ms,
         rows=rows,
-        status=response.status_code,
-        tier=tier,
-        reason=reason,
+        status=status,
+        tier=told.tier if told else None,
+        reason=told.reason if told else _NOT_ANSWERED[status],
         latency_ms=round(latency_ms, 3),
-        server_ms=server_ms,
-        deadline_met=met,
+        server_ms=told.server_ms if told else None,
+        deadline_met=told.deadline_met if told else False,
     )
 
 
-def _check_scores(outputs: list[dict[str, Any]], rows: int) -> None:
-    found = {output["name"]: output for output in outputs}
-    logits = found.get("logits")
-    if logits is None or logits["shape"] != [rows, 1] or np.size(logits["data"]) != rows:
-        raise WrongAnswerError(f"expected logits of shape [{rows}, 1], got {[o['shape'] for o in outputs]}")
-    if not np.all(np.isfinite(logits["data"])):
-        raise WrongAnswerError("expected finite logits, got others")
+def _read(response: httpx.Response, manifest: Manifest, *, budget_ms: float, rows: int) -> _Parameters:
+    """What the server says of an answer, once its scores were checked."""
+    try:
+        answer = _Answer.model_validate_json(response.content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "answer"
+        raise WrongAnswerError(f"{where}: {first['msg']}, got {response.text[:_SHOWN]}") from error
+    _check_scores(answer.outputs, rows)
+    told = answer.parameters
+    if manifest.tier(told.tier) is None:
+        raise WrongAnswerError(f"expected a tier of the bundle, got {told.tier!r}")
+    if told.deadline_met and told.server_ms > budget_ms:
+        raise WrongAnswerError(f"a deadline of {budget_ms} ms was called met after {told.server_ms} ms")
+    return told
+
+
+def _check_scores(outputs: list[_Output], rows: int) -> None:
+    logits = next((output for output in outputs if output.name == OUTPUT), None)
+    if logits is None or logits.shape != [rows, 1] or len(logits.data) != rows:
+        found = {output.name: (output.shape, len(output.data)) for output in outputs}
+        raise WrongAnswerError(f"expected {OUTPUT} of shape [{rows}, 1], got shapes and numbers {found}")
+    if not np.all(np.isfinite(logits.data)):
+        raise WrongAnswerError(f"expected finite {OUTPUT}, got others")

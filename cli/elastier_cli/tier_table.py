@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich import filesize
 from rich.console import Group
 from rich.table import Table
 
@@ -52,7 +53,7 @@ def _quality_table(bundle: Bundle, rows: list[dict[str, Any]]) -> Table:
             row["name"],
             str(row["width"]),
             f"{row['parameters']:,}",
-            f"{row['bytes'] / 2**20:.2f} MiB",
+            filesize.decimal(row["bytes"]),
             f"{row['flops_per_row']:,}",
             f"{row['auc']:.4f}",
             f"{row['auc_low']:.4f}–{row['auc_high']:.4f}",

@@ -35,7 +35,11 @@ def demo(
 ) -> None:
     """From flight data to served tiers: prepare, train, export, serve, ask with different budgets.
 
-    What was made before is reused. Example: elastier demo --once --build /tmp/demo
+    What was made before is reused, as long as what it was made from is the same.
+
+    elastier demo
+
+    elastier demo --once --build elsewhere --config examples/flights.yaml
     """
     place = Workplace(folder=build / "demo")
     with progress_bars() as progress:

@@ -40,7 +40,8 @@ imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 loadtest: $(VENV)/.demo  ## 30 s of open-loop load against the server that `make demo` keeps up (URL=...)
-	$(BIN)/elastier loadtest $(URL) --bundle $(DEMO)/bundle --fraction-of-capacity 0.5 --seconds 30 --out build/loadtest
+	$(BIN)/elastier loadtest $(URL) --bundle $(DEMO)/bundle --fraction-of-capacity 0.5 --seconds 30 \
+		--rows 200 --budgets 3x,10x,30x --out build/loadtest
 
 dashboards: $(VENV)/.dev  ## write deploy/grafana/dashboards/*.json anew from their code
 	$(BIN)/python deploy/grafana/build_dashboards.py

@@ -33,6 +33,14 @@ def serve(
         str | None,
         typer.Option(help="Measure latencies anew at start: auto, always, never. [default: auto]"),
     ] = None,
+    realtime: Annotated[
+        bool | None,
+        typer.Option(
+            "--realtime/--no-realtime",
+            help="Schedule before all ordinary processes, for tight budgets on shared cores; needs CAP_SYS_NICE.",
+            show_default=False,
+        ),
+    ] = None,
     max_rows: Annotated[int | None, typer.Option(help="Rows one request may carry. [default: 1024]")] = None,
     max_body_mb: Annotated[float | None, typer.Option(help="Largest body, in MiB. [default: 8]")] = None,
 ) -> None:
@@ -65,6 +73,7 @@ def serve(
             threads=threads,
             policy=policy,
             reprofile=reprofile,
+            realtime=realtime,
             max_rows=max_rows,
             max_body_bytes=None if max_body_mb is None else int(max_body_mb * 2**20),
         )

@@ -23,6 +23,7 @@ from elastier_server.lifecycle import Lifecycle
 from elastier_server.listening import HttpServer, listening_socket, url_of
 from elastier_server.loading import loaded_model
 from elastier_server.metrics import Metrics, ModelMetrics
+from elastier_server.priority import ENGINE_PRIORITY, LOOP_PRIORITY, take_priority
 from elastier_server.protocol.arms import Arms
 from elastier_server.settings import Settings
 from elastier_server.state import Models, Served
@@ -43,12 +44,14 @@ def serve(settings: Settings, load: LoadModel = loaded_model) -> None:
     Raises:
         BundleError: A bundle is missing, damaged or of another format.
         ExperimentConfigError: The experiments file is wrong, or does not fit the bundles.
-        SettingsError: Two bundles are the same version of a model.
+        SettingsError: Two bundles are the same version of a model, or real-time priority is not permitted.
         ListenError: The address cannot be listened on.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The creation time of every series doubles what is scraped, and no rule of ours reads it.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    if settings.realtime:
+        take_priority(ENGINE_PRIORITY)
     bundles = open_bundles(settings.bundles)
     experiments = open_experiments(settings.experiments, [bundle.manifest for bundle in bundles])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -124,6 +127,8 @@ async def _listen(parts: Parts) -> None:
             drain_seconds=settings.drain_seconds,
             started=lambda: print(f"listening on {url_of(sock)}", flush=True),
         )
+        if settings.realtime:
+            take_priority(LOOP_PRIORITY)
         # What is loaded stays: a collection that walks over it would cost some requests their deadline.
         gc.collect()
         gc.freeze()

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """The scheduling policy: guarded, greedy, or fixed:TIER."""
     max_queue_requests: PositiveInt = 1024
     max_batch_rows: PositiveInt = 1024
+    realtime: bool = False
+    """Schedule the server's threads before all ordinary processes; needs the permission (CAP_SYS_NICE)."""
     reprofile: Literal["auto", "always", "never"] = "auto"
     """Whether tiers are measured anew at start; auto does so where the bundle's profile is of another machine."""
 

@@ -34,3 +34,6 @@ def main() -> None:
     except ElastierError as error:
         print_error(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:  # no space, no permission, a file in a folder's place: said with the path
+        print_error(str(error))
+        sys.exit(1)

@@ -90,7 +90,7 @@ def prepare(place: Workplace, config: Path, progress: Progress) -> Bundle:
             progress=progress,
         ),
     )
-    options = ExportOptions(name="flights", version=VERSION)
+    options = ExportOptions(name="flights", version=VERSION, command="elastier export run --name flights")
     ledger.step(
         "export",
         inputs=[run, repr(options)],

@@ -64,7 +64,7 @@ def print_how_to_go_on(url: str, folder: Path) -> None:
     """Print three lines to paste, and where the pages are."""
     body = folder / "departures.json"
     console.print("\n[bold]paste one of these[/] (200 departures; the answer's end says which tier and why)")
-    for budget_ms in (3, 50):
+    for budget_ms in (5, 50):
         console.print(
             f"  curl -s {url}/v1/predict -H 'X-Latency-Budget-Ms: {budget_ms}' -d @{body} | grep -o '\"tier\".*'",
             markup=False,

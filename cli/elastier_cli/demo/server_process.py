@@ -10,6 +10,8 @@ from pathlib import Path
 from elastier_contract.errors import ElastierError
 
 READY_LINE = "listening on "
+STOP_SECONDS = 40
+"""More than the server takes to drain."""
 
 
 class ServerStartError(ElastierError):
@@ -37,7 +39,16 @@ def running_server(bundle: Path, *, port: int, log: Path) -> Iterator[str]:
         try:
             yield _wait_until_ready(process, log)
         finally:
-            process.send_signal(signal.SIGTERM)
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Let the server drain, but not for ever."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -19,7 +19,7 @@ from elastier_contract.progress import Progress, no_progress
 from elastier_contract.signature import Signature, TensorSpec
 from elastier_contract.tier import Quality, Tier
 from elastier_exporter.errors import TierError
-from elastier_exporter.parity import check_parity, random_rows
+from elastier_exporter.parity import check_parity, invented_rows
 from elastier_exporter.session import open_session, run_rows, runner
 from elastier_exporter.slicing import check_sliceable, point_at_weights, slice_tier
 from elastier_exporter.torch_export import export_ta
@@ -178,7 +178,7 @@ def _judge(
     """Compare a tier with torch, and measure the quality of what will be served."""
     positions = dataset.splits["validation"]
     inputs: dict[str, Tensor] = dataset.rows(positions)
-    for rows in (inputs, random_rows(signature, trained.seed)):
+    for rows in (inputs, *invented_rows(signature, trained.model.features, trained.seed)):
         check_parity(tier.name, tier.session, trained.model, tier.widths, rows)
     auc = auc_with_interval(run_rows(tier.session, inputs), dataset.labels_R[positions])
     told(f"{tier.name} AUC {auc.value:.4f}")

@@ -3,6 +3,7 @@
 ElastierError
 └── ExporterError
     ├── GraphError     the TA's graph is not one that tiers can be sliced from
+    ├── NamingError    a name or version that no bundle can carry
     ├── ParityError    a tier does not answer as torch does
     └── TierError      tiers that were asked for, but that the TA does not hold
 """
@@ -16,6 +17,12 @@ class ExporterError(ElastierError):
 
 class GraphError(ExporterError):
     """The TA's graph is not one that tiers can be sliced from."""
+
+
+class NamingError(ExporterError):
+    """A name or version that no bundle can carry."""
+
+    exit_code = 2
 
 
 class ParityError(ExporterError):

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import onnx_ir as ir
 import onnxruntime as ort
+from pydantic import ValidationError
 from torch import Tensor
 
 from elastier_contract.bundle import Bundle, new_bundle, open_bundle, seal
 from elastier_contract.layout import Layout
 from elastier_contract.machine import describe_machine
-from elastier_contract.manifest import OUTPUT, Provenance
+from elastier_contract.manifest import OUTPUT, Manifest, Provenance
 from elastier_contract.profile import measure_profile
 from elastier_contract.progress import Progress, no_progress
 from elastier_contract.signature import Signature, TensorSpec
 from elastier_contract.tier import Quality, Tier
-from elastier_exporter.errors import TierError
+from elastier_exporter.errors import NamingError, TierError
 from elastier_exporter.parity import check_parity, invented_rows
 from elastier_exporter.session import open_session, run_rows, runner
 from elastier_exporter.slicing import check_sliceable, point_at_weights, slice_tier
@@ -68,12 +69,14 @@ def export_bundle(
     """Export every tier of a finished run into the bundle `out`; an older bundle there is replaced at the end.
 
     Raises:
+        NamingError: A name or version that no bundle can carry.
         CheckpointError: No finished run there.
         TierError: A width that the run did not train.
         GraphError: The TA's graph cannot be sliced.
         ParityError: A tier does not answer as torch does.
         DataError: The data are not those of the run.
     """
+    name = choose_name(run, options)
     trained = load_trained(run)
     ladder = choose_tiers(trained, options.widths)
     dataset = _same_data(trained)
@@ -96,7 +99,7 @@ def export_bundle(
         seal(
             folder,
             profile,
-            name=options.name or run.resolve().name,
+            name=name,
             version=options.version,
             created_at=datetime.now(UTC),
             layout=LAYOUT,
@@ -107,6 +110,29 @@ def export_bundle(
             provenance=_provenance(trained, options.command),
         )
     return open_bundle(out)
+
+
+def choose_name(run: Path, options: ExportOptions) -> str:
+    """The model's name, which with its version is checked before the work rather than after it.
+
+    Raises:
+        NamingError: The manifest could not carry one of the two.
+    """
+    name = run.resolve().name if options.name is None else options.name
+    given = {"name": name, "version": options.version}
+    try:
+        Manifest.model_validate(given)
+    except (
+        ValidationError
+    ) as error:  # always, as other fields are missing: a given one among them is at fault
+        faulty = {fault["loc"][0] for fault in error.errors()}
+        for field, text in given.items():
+            if field in faulty:
+                raise NamingError(
+                    f"expected a {field} of letters, digits, '.', '_' and '-', the first a letter or digit, "
+                    f"at most 127, got {text!r}: --{field} gives another"
+                ) from error
+    return name
 
 
 def choose_tiers(trained: TrainedModel, widths: Sequence[int] | None) -> list[Widths]:

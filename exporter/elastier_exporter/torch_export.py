@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from elastier_contract.signature import Signature
+from elastier_exporter.errors import GraphError
 from elastier_trainer.models.ranker import Ranker
 from elastier_trainer.nesting import Widths
 
@@ -46,29 +47,40 @@ def export_ta(model: Ranker, signature: Signature) -> ir.Model:
 
     Returns:
         A graph whose initializers carry the names of `model.state_dict()`.
+
+    Raises:
+        GraphError: Torch cannot trace the model, or cannot say it in ONNX.
     """
+    ta = _traced(model, signature)
+    for name in [name for name in ta.graph.initializers if name.startswith(_PREFIX)]:
+        value = ta.graph.initializers.pop(name)
+        value.name = name.removeprefix(_PREFIX)
+        ta.graph.initializers[value.name] = value
+    return ta
+
+
+def _traced(model: Ranker, signature: Signature) -> ir.Model:
     names = [spec.name for spec in signature.inputs]
     example = signature.sample_inputs(_EXAMPLE_ROWS, np.random.default_rng(0))
     rows = torch.export.Dim("rows")
-    with _quiet():
-        program = torch.onnx.export(
-            _FixedWidths(model, names, model.full_widths).eval(),
-            tuple(torch.from_numpy(example[name]) for name in names),
-            dynamo=True,
-            optimize=False,
-            opset_version=OPSET,
-            input_names=names,
-            output_names=[spec.name for spec in signature.outputs],
-            dynamic_shapes=(tuple({0: rows} for _ in names),),
-            verbose=False,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                _FixedWidths(model, names, model.full_widths).eval(),
+                tuple(torch.from_numpy(example[name]) for name in names),
+                dynamo=True,
+                optimize=False,
+                opset_version=OPSET,
+                input_names=names,
+                output_names=[spec.name for spec in signature.outputs],
+                dynamic_shapes=(tuple({0: rows} for _ in names),),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise GraphError(f"expected a TA that torch can export to ONNX, got: {reason}") from error
     if program is None:
-        raise RuntimeError("expected torch.onnx.export to give a program, got none")
-    graph = program.model.graph
-    for name in [name for name in graph.initializers if name.startswith(_PREFIX)]:
-        value = graph.initializers.pop(name)
-        value.name = name.removeprefix(_PREFIX)
-        graph.initializers[value.name] = value
+        raise GraphError("expected torch.onnx.export to give a program, got none")
     exported: ir.Model = program.model
     return exported
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from elastier_cli.console import console, print_json, progress_bars
-from elastier_cli.tier_table import tier_rows, tier_tables
+from elastier_cli.tier_table import ladder_warnings, tier_rows, tier_tables
 
 
 def export(
@@ -25,7 +25,8 @@ def export(
 ) -> None:
     """Export every size of a trained run into one bundle, whose tiers share one weights file.
 
-    A tier that does not answer as torch does is refused, and nothing is written.
+    A tier that does not answer as torch does is refused, and nothing is written. A tier that is worse than a
+    cheaper one is written, with a warning.
 
     elastier export build/run --out build/bundle
 
@@ -44,7 +45,9 @@ def export(
     with progress_bars() as progress:
         bundle = export_bundle(run, out, options=options, progress=progress)
     if as_json:
-        print_json({"bundle": str(bundle.path), "tiers": tier_rows(bundle)})
+        print_json(
+            {"bundle": str(bundle.path), "tiers": tier_rows(bundle), "warnings": ladder_warnings(bundle)}
+        )
     else:
         console.print(tier_tables(bundle))
 

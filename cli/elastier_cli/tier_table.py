@@ -5,6 +5,7 @@ from typing import Any
 from rich import filesize
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from elastier_contract.bundle import Bundle
 from elastier_contract.profile import Quantile
@@ -35,9 +36,25 @@ def tier_rows(bundle: Bundle) -> list[dict[str, Any]]:
 
 
 def tier_tables(bundle: Bundle) -> Group:
-    """Two tables that fit a terminal: what the tiers are and how good, and how fast."""
+    """Two tables that fit a terminal, what the tiers are and how good, and how fast; below them, any warnings."""
     rows = tier_rows(bundle)
-    return Group(_quality_table(bundle, rows), _latency_table(bundle, rows))
+    warnings = [Text(f"warning: {line}", style="yellow") for line in ladder_warnings(bundle)]
+    return Group(_quality_table(bundle, rows), _latency_table(bundle, rows), *warnings)
+
+
+def ladder_warnings(bundle: Bundle) -> list[str]:
+    """One line for every tier that answers worse than a cheaper one: serving it would cost more for less."""
+    lines = []
+    best = bundle.manifest.tiers[0]
+    for tier in bundle.manifest.tiers[1:]:
+        if tier.quality.value >= best.quality.value:
+            best = tier
+        else:
+            lines.append(
+                f"{tier.name} costs more than {best.name} and is worse: "
+                f"AUC {tier.quality.value:.4f} against {best.quality.value:.4f}"
+            )
+    return lines
 
 
 def _quality_table(bundle: Bundle, rows: list[dict[str, Any]]) -> Table:

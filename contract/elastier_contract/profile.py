@@ -127,8 +127,12 @@ def _time_rounds(
     samples_ms: dict[str, list[float]] = {name: [] for name in tiers}
     for name in samples_ms:
         run(name, rows)
+    # A tier that always followed the same one would be measured with that one's cache.
+    order = list(samples_ms.items())
+    rng = np.random.default_rng(rows)
     for done in range(1, runs + 1):
-        for name, samples in samples_ms.items():
+        for index in rng.permutation(len(order)):
+            name, samples = order[index]
             start = time.perf_counter()
             run(name, rows)
             samples.append((time.perf_counter() - start) * 1e3)

@@ -9,6 +9,8 @@ WEIGHTS_FILE = "weights.bin"
 ALIGNMENT_BYTES = 4096
 """Weights begin on a page, so that every session maps the same pages."""
 
+_ERRORS_ONLY = 3
+
 _SESSION_CONFIG: dict[Layout, dict[str, str]] = {
     # Prepacking copies every weight into each session; without it all tiers run on the mapped file.
     "a": {"session.disable_prepacking": "1"},
@@ -23,4 +25,14 @@ def session_config(layout: Layout, folder: Path) -> dict[str, str]:
         # A spinning pool per tier would steal the cores from the tier that runs.
         "session.intra_op.allow_spinning": "0",
         **_SESSION_CONFIG[layout],
+    }
+
+
+def session_attributes(threads: int) -> dict[str, int | bool]:
+    """Attributes of ONNX Runtime's session options under which tiers are measured and served."""
+    return {
+        "intra_op_num_threads": threads,
+        "inter_op_num_threads": 1,
+        "enable_cpu_mem_arena": False,  # it grows with every new batch size
+        "log_severity_level": _ERRORS_ONLY,
     }

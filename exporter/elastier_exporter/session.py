@@ -8,22 +8,19 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elastier_contract.layout import Layout, session_config
+from elastier_contract.layout import Layout, session_attributes, session_config
 from elastier_contract.manifest import OUTPUT
 from elastier_contract.profile import RunTier
 from elastier_contract.signature import Signature
 
-_ERRORS_ONLY = 3
 _BATCH_ROWS = 1024
 
 
 def open_session(folder: Path, graph: str, layout: Layout, threads: int) -> ort.InferenceSession:
     """Open a tier's graph, which lies in a bundle's folder."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
-    options.log_severity_level = _ERRORS_ONLY
+    for name, setting in session_attributes(threads).items():
+        setattr(options, name, setting)
     for key, value in session_config(layout, folder).items():
         options.add_session_config_entry(key, value)
     return ort.InferenceSession(folder / graph, options, providers=["CPUExecutionProvider"])

@@ -4,11 +4,9 @@ import onnxruntime as ort
 
 from elastier_contract.bundle import Bundle
 from elastier_contract.errors import BundleCorruptError
-from elastier_contract.layout import session_config
+from elastier_contract.layout import session_attributes, session_config
 from elastier_contract.tier import Tier
 from elastier_server.engine.engine import Tensors
-
-_ERRORS_ONLY = 3
 
 
 class OrtEngine:
@@ -40,10 +38,8 @@ def open_engine(bundle: Bundle, *, threads: int) -> OrtEngine:
 
 def _open_session(bundle: Bundle, tier: Tier, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # it grows with every new batch size
-    options.log_severity_level = _ERRORS_ONLY
+    for name, setting in session_attributes(threads).items():
+        setattr(options, name, setting)
     for key, value in session_config(bundle.manifest.layout, bundle.path).items():
         options.add_session_config_entry(key, value)
     try:

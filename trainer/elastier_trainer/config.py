@@ -8,20 +8,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import yaml
 from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
+from elastier_trainer.checked import STRICT
 from elastier_trainer.errors import ConfigError
 from elastier_trainer.nesting import Widths
+from elastier_trainer.objective import ObjectiveConfig
+from elastier_trainer.optimizer import OptimizerConfig
 
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-
-STRICT = ConfigDict(extra="forbid")
 PATHS = ("data", "schema", "teacher")
 
 
@@ -34,36 +31,6 @@ class ModelConfig:
     model_dim: PositiveInt = 128
     blocks: PositiveInt = 2
     hidden: PositiveInt = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
-    """L = w_student·L(student) + w_ta·L(TA) + w_distill(t)·D(TA → student) (MatTA, arXiv 2505.23337)."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    alpha: Fraction = 0.9
-    """Share of the teacher in L(x) = (1 − alpha)·task + alpha·tau²·KL(teacher ‖ x)."""
-    tau: Positive = 1.0
-    w_student: Weight = 1.0
-    w_ta: Weight = 1.0
-    w_distill: Weight = 1.0
-    ramp_fraction: Fraction = 0.3
-    """Share of the steps over which `w_distill` grows from 0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """Linear warm-up to `lr`, then half a cosine to 0; gradients are clipped to `clip_norm`."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    name: Literal["adamw"] = "adamw"
-    lr: Positive = 0.01
-    weight_decay: Weight = 0.01
-    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
-    warmup_fraction: Fraction = 0.05
-    clip_norm: Positive = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

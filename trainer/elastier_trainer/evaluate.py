@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from elastier_trainer.data.dataset import Dataset, Split
-from elastier_trainer.metrics import AucInterval, auc_with_interval
+from elastier_trainer.metrics import Interval, auc_with_interval
 from elastier_trainer.models.ranker import Ranker
 from elastier_trainer.nesting import Widths
 
@@ -19,7 +19,7 @@ BATCH_ROWS = 4096
 
 def evaluate_widths(
     model: Ranker, dataset: Dataset, split: Split, ladder: Sequence[Widths]
-) -> list[AucInterval]:
+) -> list[Interval]:
     """AUC with its 95 % interval of each sub-model of the ladder, on all rows of a split.
 
     Raises:

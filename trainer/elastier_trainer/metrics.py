@@ -16,8 +16,8 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class AucInterval:
-    """An AUC and the ends of its 95 % interval."""
+class Interval:
+    """A metric and the ends of its 95 % interval."""
 
     value: float
     low: float
@@ -39,7 +39,7 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> float:
     return float(roc_auc_score(labels_R, scores_R))
 
 
-def auc_with_interval(scores: ArrayLike, labels: ArrayLike) -> AucInterval:
+def auc_with_interval(scores: ArrayLike, labels: ArrayLike) -> Interval:
     """The AUC with its 95 % interval by the method of DeLong.
 
     DeLong, DeLong and Clarke-Pearson (1988), doi:10.2307/2531595, from ranks as in Sun and Xu (2014),
@@ -60,7 +60,7 @@ def auc_with_interval(scores: ArrayLike, labels: ArrayLike) -> AucInterval:
     value = float(shares_M.mean())
     error = float(np.sqrt(shares_M.var(ddof=1) / m + shares_N.var(ddof=1) / n))
     reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * error
-    return AucInterval(value=value, low=max(0.0, value - reach), high=min(1.0, value + reach), rows=m + n)
+    return Interval(value=value, low=max(0.0, value - reach), high=min(1.0, value + reach), rows=m + n)
 
 
 def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,13 +10,32 @@ Shapes: R rows of a batch, of which the first L are labelled.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
+from pydantic import ConfigDict
 from torch import Tensor
 from torch.nn import functional as F
 
-from elastier_trainer.config import ObjectiveConfig
+from elastier_trainer.checked import STRICT, Fraction, Positive, Weight
 
 TA = "ta"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """L = w_student·L(student) + w_ta·L(TA) + w_distill(t)·D(TA → student) (MatTA, arXiv 2505.23337)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    alpha: Fraction = 0.9
+    """Share of the teacher in L(x) = (1 − alpha)·task + alpha·tau²·KL(teacher ‖ x)."""
+    tau: Positive = 1.0
+    w_student: Weight = 1.0
+    w_ta: Weight = 1.0
+    w_distill: Weight = 1.0
+    ramp_fraction: Fraction = 0.3
+    """Share of the steps over which `w_distill` grows from 0."""
 
 
 def binary_kl(target_R: Tensor, logits_R: Tensor, tau: float = 1.0) -> Tensor:

@@ -1,12 +1,29 @@
 """The optimizer, its schedule, and its state as named tensors."""
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
-from elastier_trainer.config import OptimizerConfig
+from elastier_trainer.checked import STRICT, Fraction, Momentum, Positive, Weight
 from elastier_trainer.errors import CheckpointError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Linear warm-up to `lr`, then half a cosine to 0; gradients are clipped to `clip_norm`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    name: Literal["adamw"] = "adamw"
+    lr: Positive = 0.01
+    weight_decay: Weight = 0.01
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
+    warmup_fraction: Fraction = 0.05
+    clip_norm: Positive = 1.0
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

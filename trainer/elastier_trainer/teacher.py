@@ -26,7 +26,7 @@ from elastier_trainer.data.dataset import SPLITS, Dataset, Split
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import ConfigError, DataError
 from elastier_trainer.logits import write_logits
-from elastier_trainer.metrics import AucInterval, auc_with_interval
+from elastier_trainer.metrics import Interval, auc_with_interval
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -75,7 +75,7 @@ class TeacherReport:
     folder: Path
     logits: Path
     """Logits of every row of the data set, for `read_logits`."""
-    auc: dict[Split, AucInterval]
+    auc: dict[Split, Interval]
     """On training rows out of fold; on the others the mean logit of the folds' models."""
     rows: int
     seconds: float

@@ -94,7 +94,7 @@ def train(
 
 def _train_teacher(out: Path, file: Path | None, overrides: dict[str, Any], *, as_json: bool) -> None:
     from elastier_trainer.config import load_config
-    from elastier_trainer.teacher import TeacherConfig, train_teacher
+    from elastier_trainer.teachers.lightgbm import TeacherConfig, train_teacher
 
     data, schema = overrides.pop("data", None), overrides.pop("schema", None)
     if file is not None:

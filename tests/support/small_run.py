@@ -12,7 +12,7 @@ import torch
 
 from elastier_trainer.config import yaml_text
 from elastier_trainer.data.load import load_dataset
-from elastier_trainer.logits import write_logits
+from elastier_trainer.teachers.logits import write_logits
 
 SMALL_LADDER = (2, 4, 8, 16)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from elastier_trainer.errors import DataError
-from elastier_trainer.logits import read_logits, write_logits
+from elastier_trainer.teachers.logits import read_logits, write_logits
 
 IDS = torch.tensor([40, -7, 2**62])
 LOGITS = torch.tensor([0.1, -2.5, 30.0])

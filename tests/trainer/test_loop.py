@@ -11,10 +11,10 @@ from elastier_trainer.config import OptimizerConfig, load_config
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import ConfigError, DivergenceError, TrainerError
 from elastier_trainer.evaluate import evaluate_widths, ladder_logits
-from elastier_trainer.logits import write_logits
 from elastier_trainer.optimizer import learning_rate
 from elastier_trainer.run import TrainReport, run_training
 from elastier_trainer.sampling import ShuffledRows, make_batches, sample_middle
+from elastier_trainer.teachers.logits import write_logits
 from support.small_run import SMALL_LADDER, read_metrics, write_small_run
 
 

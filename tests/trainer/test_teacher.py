@@ -14,9 +14,9 @@ import pytest
 
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import ConfigError, DataError
-from elastier_trainer.logits import read_logits
 from elastier_trainer.metrics import auc
-from elastier_trainer.teacher import TeacherConfig, TeacherReport, train_teacher
+from elastier_trainer.teachers.lightgbm import TeacherConfig, TeacherReport, train_teacher
+from elastier_trainer.teachers.logits import read_logits
 from support.rows import SCHEMA, some_rows, write_rows
 
 TEACHER_SCHEMA = SCHEMA + "teacher_only: {categorical: [gate], numeric: [traffic]}\n"
@@ -142,7 +142,7 @@ def test_more_folds_than_training_rows_are_refused(tmp_path: Path) -> None:
 HELD = """
 import sys
 from pathlib import Path
-from elastier_trainer import teacher
+from elastier_trainer.teachers import lightgbm as teacher
 
 write_logits, moment = teacher.write_logits, sys.argv[4]
 

@@ -20,11 +20,11 @@ from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import CheckpointError
 from elastier_trainer.evaluate import evaluate_widths
 from elastier_trainer.folder import CONFIG_YAML, check_free, discard, is_finished, locked, open_journal
-from elastier_trainer.logits import read_logits
 from elastier_trainer.loop import Ending, Loop, train
 from elastier_trainer.models.ranker import Ranker
 from elastier_trainer.optimizer import build_optimizer
 from elastier_trainer.sampling import make_batches
+from elastier_trainer.teachers.logits import read_logits
 from elastier_trainer.trained import ModelRecord, build_ranker, read_record, save_trained
 
 

@@ -60,7 +60,7 @@ def prepare(place: Workplace, config: Path, progress: Progress) -> Bundle:
     from elastier_trainer.config import load_config
     from elastier_trainer.data.flights import build_flights
     from elastier_trainer.run import run_training
-    from elastier_trainer.teacher import LOGITS_FILE, TeacherConfig, train_teacher
+    from elastier_trainer.teachers.lightgbm import LOGITS_FILE, TeacherConfig, train_teacher
 
     ledger = place.ledger
     data = ledger.step(

@@ -25,8 +25,8 @@ from elastier_contract.progress import Progress, no_progress
 from elastier_trainer.data.dataset import SPLITS, Dataset, Split
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import ConfigError, DataError
-from elastier_trainer.logits import write_logits
 from elastier_trainer.metrics import Interval, auc_with_interval
+from elastier_trainer.teachers.logits import write_logits
 
 if TYPE_CHECKING:
     import lightgbm as lgb

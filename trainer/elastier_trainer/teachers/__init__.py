@@ -1,0 +1,1 @@
+"""Teachers: training one, and asking any kind of one for the logits that TA and students learn from."""

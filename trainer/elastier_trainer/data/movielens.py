@@ -58,6 +58,8 @@ _DRAWN_RATINGS = 3
 """How many ratings of the middle of the scale every mean begins with."""
 _AGE_BANDS = {0: "under 18", 18: "18-24", 25: "25-34", 35: "35-44", 45: "45-49", 50: "50-55", 56: "56+"}
 """First year of age → name; the bands of the later MovieLens sets."""
+_TEXT = {"zip_code:token": str}
+"""Digits that are no number: a leading 0 counts."""
 _STEPS = 4
 
 
@@ -269,7 +271,7 @@ def _category(column: pd.Series) -> pa.Array:
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A tab-separated file whose header says `name:type`."""
     try:
-        table = pd.read_csv(path, sep="\t", keep_default_na=False)
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=_TEXT)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: expected a file of recbole 1.2.1, cannot read it: {error}: {INSTALL}"

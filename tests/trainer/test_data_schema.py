@@ -38,9 +38,9 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ("label: y\nnumerics: [x]", "numerics: Extra inputs are not permitted"),
         ("label: y\nnumeric: [x, y]", r"every column has one role, but \['y'\] are named twice"),
         ("label: y\nnumeric: [x]\nteacher_only: {numeric: [x]}", r"\['x'\] are named twice"),
-        ("label: y\nnumeric: [x]\nsplit: {by: month}", r"split\.by: Input should be 'random'"),
+        ("label: y\nnumeric: [x]\nsplit: {by: month}", "split: by: expected random, time, group or column"),
         ("label: y\nnumeric: [x]\nsplit: {train: 0.9}", "must be 1, got 1.2"),
-        ("label: y\nnumeric: [x]\nsplit: {train: 1, validation: 0, test: 0}", r"split\.validation: "),
+        ("label: y\nnumeric: [x]\nsplit: {train: 1, validation: 0, test: 0}", r"split\.random\.validation: "),
     ],
 )
 def test_a_mistake_is_named_by_its_key(tmp_path: Path, text: str, message: str) -> None:

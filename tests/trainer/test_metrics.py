@@ -1,4 +1,4 @@
-"""The AUC and its interval, against other ways of computing them."""
+"""Metrics and their intervals, against other ways of computing them."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elastier_trainer.errors import DataError
-from elastier_trainer.metrics import auc, auc_with_interval
+from elastier_trainer.metrics import accuracy_with_interval, auc, auc_with_interval, r2_with_interval
 
 
 def test_the_auc_counts_pairs_in_order_and_ties_by_half() -> None:
@@ -77,3 +77,58 @@ def test_one_row_of_a_class_has_no_interval() -> None:
     assert auc([1, 2, 3], [0, 0, 1]) == 1
     with pytest.raises(DataError, match="two rows of each class, got 2 of class 0 and 1 of class 1"):
         auc_with_interval([1, 2, 3], [0, 0, 1])
+
+
+def test_the_accuracy_has_wilsons_interval() -> None:
+    found = accuracy_with_interval([0, 1, 2, 2, 1, 0, 0, 1, 2, 0], [0, 1, 2, 2, 1, 0, 0, 1, 0, 1])
+    n, share, z = 10, 0.8, 1.959963984540054
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    assert found.value == pytest.approx(0.8)
+    assert (found.low, found.high) == pytest.approx((middle - reach, middle + reach))
+    assert found.rows == 10
+
+
+def test_a_perfect_accuracy_is_not_certain() -> None:
+    found = accuracy_with_interval([1, 2, 3], [1, 2, 3])
+    assert found.value == found.high == 1
+    assert 0.4 < found.low < 0.5
+
+
+def test_no_rows_have_no_accuracy() -> None:
+    with pytest.raises(DataError, match="an accuracy needs at least one row"):
+        accuracy_with_interval([], [])
+    with pytest.raises(DataError, match="expected a score and a label per row"):
+        accuracy_with_interval([1, 2], [1])
+
+
+def test_r2_is_1_for_the_truth_and_0_for_the_mean() -> None:
+    labels = [1.0, 2.0, 4.0, 9.0]
+    assert r2_with_interval(labels, labels).value == 1
+    assert r2_with_interval([4.0] * 4, labels).value == 0
+    assert r2_with_interval([-1.0] * 4, labels).value < 0
+
+
+def test_the_interval_of_r2_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(2)
+    covered = []
+    for _ in range(600):
+        predicted_R = rng.normal(size=300)
+        found = r2_with_interval(predicted_R, predicted_R + 0.5 * rng.normal(size=300))
+        covered.append(found.low <= 0.8 <= found.high)
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.025)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labels", "message"),
+    [
+        ([1, 2, 3], [5, 5, 5], "two rows with different labels, got 3 rows, none different"),
+        ([1], [5], "two rows with different labels, got 1 rows"),
+        ([1, math.inf], [5, 6], "expected finite scores, got inf at row 1"),
+        ([1, 2], [5, math.nan], "expected finite labels, got nan at row 1"),
+        ([1, 2], [5], "expected a score and a label per row"),
+    ],
+)
+def test_what_has_no_r2_is_refused(predicted: list[float], labels: list[float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        r2_with_interval(predicted, labels)

@@ -1,58 +1,160 @@
 """The MatTA objective: teacher → TA, teacher → student and TA → student, in one loss (arXiv 2505.23337).
 
-    L = w_student·Σ L(student) + w_ta·L(TA) + w_distill(t)·Σ D(TA → student)
-    L(x) = (1 − alpha)·task(x, label) + alpha·tau²·KL(teacher ‖ x)
-    D(TA → student) = tau²·KL(TA ‖ student), the TA's logits detached
+    L = w_student·Σ L(student) + w_ta·L(TA) + w_distill·Σ D(TA → student)
+    L(x) = (1 − alpha)·loss(x, label) + alpha·divergence(teacher → x)
+    D(TA → student) = divergence(TA → student), the TA's logits detached
 
-The sums go over the students of the step. The task loss is a mean over labelled rows, KL one over all rows.
+Loss and divergence are those of the task; a divergence contains its tau². The sums go over the students of the
+step. The loss is a mean over labelled rows, a divergence one over all rows.
 
-Shapes: R rows of a batch, of which the first L are labelled.
+Shapes: R rows of a batch, of which the first L are labelled, C outputs a row.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from pydantic import ConfigDict
 from torch import Tensor
-from torch.nn import functional as F
 
 from elastier_trainer.checked import STRICT, Fraction, Positive, Weight
+from elastier_trainer.errors import ConfigError
+from elastier_trainer.schedule import Ramp, between
+from elastier_trainer.task import BinaryTask, Task, binary_kl
+
+__all__ = ["MIDDLE", "TA", "MattaObjective", "ObjectiveConfig", "binary_kl", "distill_weight", "matta_loss"]
 
 TA = "ta"
+MIDDLE = "middle"
+"""Name of the sampled intermediate student of a step."""
+STUDENT, DISTILL = "student", "distill"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """L = w_student·L(student) + w_ta·L(TA) + w_distill(t)·D(TA → student) (MatTA, arXiv 2505.23337)."""
+    """L = w_student·L(student) + w_ta·L(TA) + w_distill·D(TA → student) (MatTA, arXiv 2505.23337)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     alpha: Fraction = 0.9
-    """Share of the teacher in L(x) = (1 − alpha)·task + alpha·tau²·KL(teacher ‖ x)."""
+    """Share of the teacher in L(x) = (1 − alpha)·loss + alpha·divergence(teacher → x)."""
     tau: Positive = 1.0
+    """Temperature that softens both sides of a divergence."""
     w_student: Weight = 1.0
+    w_student_end: Weight | None = None
+    """What `w_student` becomes, on a line, by the last step; null keeps it."""
+    w_middle: Weight | None = None
+    """Weight of the sampled intermediate student; null takes that of the student."""
     w_ta: Weight = 1.0
     w_distill: Weight = 1.0
-    ramp_fraction: Fraction = 0.3
-    """Share of the steps over which `w_distill` grows from 0."""
+    ramp: Ramp = field(default_factory=Ramp)
+    """How `w_distill` grows from 0: what the TA says before it knows something does harm."""
 
 
-def binary_kl(target_R: Tensor, logits_R: Tensor, tau: float = 1.0) -> Tensor:
-    """Mean KL(target ‖ logits) between Bernoulli distributions, in nats, both softened by `tau`.
+class MattaObjective:
+    """The loss of a step: pure arithmetic on logits.
 
-    Cross-entropy minus the target's entropy, both from logits: finite for logits of any finite size.
+    Args:
+        config: Weights, alpha and tau.
+        task: Loss and divergence; your own gives your own loss.
     """
-    target_R, logits_R = target_R / tau, logits_R / tau
-    probability_R = target_R.sigmoid()
-    cross_entropy = F.binary_cross_entropy_with_logits(logits_R, probability_R)
-    return cross_entropy - F.binary_cross_entropy_with_logits(target_R, probability_R)
+
+    def __init__(self, config: ObjectiveConfig, task: Task) -> None:
+        self.config = config
+        self.task = task
+
+    def weights_at(self, step: int, steps: int) -> dict[str, float]:
+        """Weights at a step (from 0) of a run of `steps`, by `ta`, `student`, `middle` and `distill`."""
+        config = self.config
+        end = config.w_student if config.w_student_end is None else config.w_student_end
+        student = between(config.w_student, end, step, steps)
+        return {
+            TA: config.w_ta,
+            STUDENT: student,
+            MIDDLE: student if config.w_middle is None else config.w_middle,
+            DISTILL: config.w_distill * config.ramp.at(step, steps),
+        }
+
+    def terms(
+        self,
+        *,
+        ta_RC: Tensor,
+        students_RC: Mapping[str, Tensor],
+        labels_L: Tensor,
+        teacher_RC: Tensor | None,
+        step: int,
+        steps: int,
+    ) -> dict[str, Tensor]:
+        """All terms of the objective, unweighted, and their weighted sum under `loss`.
+
+        Args:
+            ta_RC: Logits of the TA.
+            students_RC: Name → logits of each student of this step; the name `middle` has `w_middle`.
+            labels_L: Labels of the first L rows; none (L = 0) leaves the labels' term out.
+            teacher_RC: Logits of the frozen teacher; None leaves the teacher's term out.
+            step: Steps taken before this one.
+            steps: Steps of the whole run.
+
+        Returns:
+            Scalars `<name>_task` (with labels), `<name>_teacher` (with a teacher) and `<student>_ta`, where
+            the TA's name is `ta`, and `loss`.
+
+        Raises:
+            ConfigError: Neither labels nor teacher has any weight, so there is nothing to learn; or a student
+                has the TA's name.
+        """
+        return self._terms(ta_RC, students_RC, labels_L, teacher_RC, self.weights_at(step, steps))
+
+    def _terms(
+        self,
+        ta_RC: Tensor,
+        students_RC: Mapping[str, Tensor],
+        labels_L: Tensor,
+        teacher_RC: Tensor | None,
+        weights: Mapping[str, float],
+    ) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        if TA in students_RC:
+            raise ConfigError(f"objective: expected students under names of their own, got one named {TA!r}")
+        weight_of = {TA: weights[TA]}
+        weight_of |= {name: weights[MIDDLE if name == MIDDLE else STUDENT] for name in students_RC}
+        self._check(bool(len(labels_L)), teacher_RC is not None, weight_of)
+        alpha, tau = self.config.alpha, self.config.tau
+        exact = {name: _exact(logits_RC) for name, logits_RC in {TA: ta_RC, **students_RC}.items()}
+        loss = torch.zeros_like(exact[TA][0, 0])
+        for name, logits_RC in exact.items():
+            if len(labels_L):
+                terms[f"{name}_task"] = self.task.loss(logits_RC[: len(labels_L)], labels_L)
+                loss = loss + weight_of[name] * (1 - alpha) * terms[f"{name}_task"]
+            if teacher_RC is not None:
+                terms[f"{name}_teacher"] = self.task.divergence(_exact(teacher_RC), logits_RC, tau)
+                loss = loss + weight_of[name] * alpha * terms[f"{name}_teacher"]
+            if name != TA:
+                terms[f"{name}_ta"] = self.task.divergence(exact[TA].detach(), logits_RC, tau)
+                loss = loss + weights[DISTILL] * terms[f"{name}_ta"]
+        return {"loss": loss, **terms}
+
+    def _check(self, labels: bool, teacher: bool, weight_of: Mapping[str, float]) -> None:
+        alpha = self.config.alpha
+        if not any(weight_of.values()):
+            raise ConfigError(f"objective: expected a weight above 0 among {', '.join(weight_of)}, got none")
+        if not (labels and alpha < 1) and not (teacher and alpha > 0):
+            raise ConfigError(
+                "objective: expected labels and alpha below 1, or a teacher and alpha above 0; "
+                f"got {'labels' if labels else 'no labels'}, {'a teacher' if teacher else 'no teacher'} "
+                f"and alpha {alpha:g}, which leaves nothing to learn"
+            )
+
+
+def _exact(logits: Tensor) -> Tensor:
+    """Half-precision logits as 32-bit: losses are differences of nearly equal numbers."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def distill_weight(config: ObjectiveConfig, step: int, steps: int) -> float:
-    """`w_distill` at a step: linear from 0 over the first `ramp_fraction` of the steps, then constant."""
-    ramp_steps = config.ramp_fraction * steps
-    return config.w_distill * (min(1.0, step / ramp_steps) if ramp_steps > 0 else 1.0)
+    """`w_distill` at a step, after its ramp."""
+    return config.w_distill * config.ramp.at(step, steps)
 
 
 def matta_loss(
@@ -64,41 +166,11 @@ def matta_loss(
     teacher_R: Tensor | None,
     w_distill: float,
 ) -> dict[str, Tensor]:
-    """All terms of the objective, unweighted, and their weighted sum under `loss`.
-
-    Args:
-        config: Weights, alpha and tau.
-        ta_R: Logits of the TA.
-        students_R: Name → logits of each student of this step.
-        labels_L: 0 or 1 for the first L rows.
-        teacher_R: Logits of the frozen teacher; may be None if `alpha` is 0.
-        w_distill: Weight of TA → student at this step, from `distill_weight`.
-
-    Returns:
-        `<name>_task`, `<name>_teacher` (with a teacher) and `<student>_ta`, as scalars, and `loss`.
-    """
-    terms: dict[str, Tensor] = {}
-    loss = config.w_ta * _supervised(config, TA, ta_R, labels_L, teacher_R, terms)
-    for name, logits_R in students_R.items():
-        loss = loss + config.w_student * _supervised(config, name, logits_R, labels_L, teacher_R, terms)
-        terms[f"{name}_ta"] = config.tau**2 * binary_kl(ta_R.detach(), logits_R, config.tau)
-        loss = loss + w_distill * terms[f"{name}_ta"]
-    return {"loss": loss, **terms}
-
-
-def _supervised(
-    config: ObjectiveConfig,
-    name: str,
-    logits_R: Tensor,
-    labels_L: Tensor,
-    teacher_R: Tensor | None,
-    terms: dict[str, Tensor],
-) -> Tensor:
-    """L(x) of one sub-model; its terms are noted in `terms`."""
-    task = F.binary_cross_entropy_with_logits(logits_R[: len(labels_L)], labels_L)
-    terms[f"{name}_task"] = task
-    if teacher_R is None:
-        return (1 - config.alpha) * task
-    teacher = config.tau**2 * binary_kl(teacher_R, logits_R, config.tau)
-    terms[f"{name}_teacher"] = teacher
-    return (1 - config.alpha) * task + config.alpha * teacher
+    """`MattaObjective.terms` of the binary task, with logits of shape [R]."""
+    return MattaObjective(config, BinaryTask())._terms(
+        ta_R.unsqueeze(1),
+        {name: logits_R.unsqueeze(1) for name, logits_R in students_R.items()},
+        labels_L,
+        None if teacher_R is None else teacher_R.unsqueeze(1),
+        {TA: config.w_ta, STUDENT: config.w_student, MIDDLE: config.w_student, DISTILL: w_distill},
+    )

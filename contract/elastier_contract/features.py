@@ -3,7 +3,8 @@
 Shapes: B rows, C categorical columns, N numeric columns.
 """
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -23,26 +24,55 @@ UNKNOWN = 0
 
 
 class CategoricalColumn(FrozenModel):
-    """A column with a vocabulary; `values[i]` has id i + 1, since id 0 is for unknown values."""
+    """A column whose values become ids, by a vocabulary or by a hash.
+
+    With a vocabulary, `values[i]` has id i + 1. What is not in it has the RARE id, which is the last, if there
+    is one: it was trained on the rare values of the training rows, which a value never seen resembles most.
+    Else it has id 0, UNKNOWN.
+    """
 
     name: str = Field(min_length=1)
-    values: tuple[str, ...]
+    values: tuple[str, ...] = ()
+    rare: bool = False
+    """Whether the values outside of the vocabulary share a RARE id."""
+    hash_buckets: int | None = Field(default=None, ge=2, le=2**31 - 2)
+    """Ids 1 to `hash_buckets` by `hash_bucket` instead of a vocabulary."""
 
     @property
     def size(self) -> int:
         """Number of ids, the unknown one included."""
-        return len(self.values) + 1
+        return (self.hash_buckets or len(self.values) + self.rare) + 1
+
+    @property
+    def other(self) -> int:
+        """The id of a value outside of the vocabulary: RARE if there is one, else UNKNOWN."""
+        return len(self.values) + 1 if self.rare else UNKNOWN
 
     @cached_property
     def ids(self) -> dict[str, int]:
         """Value → id."""
         return {value: index for index, value in enumerate(self.values, start=UNKNOWN + 1)}
 
+    def encode(self, texts: Iterable[str]) -> list[int]:
+        """The id of each value, in time that does not grow with the vocabulary."""
+        if self.hash_buckets is not None:
+            return [hash_bucket(text, self.hash_buckets) for text in texts]
+        ids, other = self.ids, self.other
+        return [ids.get(text, other) for text in texts]
+
     @model_validator(mode="after")
-    def _unique_values(self) -> "CategoricalColumn":
+    def _consistent(self) -> "CategoricalColumn":
         if len(set(self.values)) != len(self.values):
             raise ValueError(f"vocabulary of {self.name!r} has duplicates")
+        if self.hash_buckets is not None and (self.values or self.rare):
+            raise ValueError(f"column {self.name!r} is hashed, so it can have no vocabulary")
         return self
+
+
+def hash_bucket(text: str, buckets: int) -> int:
+    """The id, 1 to `buckets`, of a hashed value: CRC-32 of its UTF-8, the same in every process and release."""
+    # JSON can carry half a surrogate pair, which plain UTF-8 refuses.
+    return UNKNOWN + 1 + zlib.crc32(text.encode("utf-8", "surrogatepass")) % buckets
 
 
 class NumericColumn(FrozenModel):
@@ -126,20 +156,13 @@ class FeatureSchema(FrozenModel):
 
 
 def _encode_categorical(column: CategoricalColumn, values: Sequence[Any]) -> list[int]:
-    ids = column.ids
-    if set(map(type, values)) <= {str, int}:  # bool is a type of its own here
-        return [ids.get(str(value), UNKNOWN) for value in values]
-    encoded = []
-    for row, value in enumerate(values):
-        if isinstance(value, str):
-            encoded.append(ids.get(value, UNKNOWN))
-        elif isinstance(value, int | np.integer) and not isinstance(value, bool):
-            encoded.append(ids.get(str(value), UNKNOWN))
-        else:
-            raise FeatureError(
-                f"column {column.name!r} row {row}: expected a string or an integer, got {value!r}"
-            )
-    return encoded
+    if not set(map(type, values)) <= {str, int}:  # bool is a type of its own here
+        for row, value in enumerate(values):
+            if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
+                raise FeatureError(
+                    f"column {column.name!r} row {row}: expected a string or an integer, got {value!r}"
+                )
+    return column.encode(map(str, values))
 
 
 def _encode_numeric(column: NumericColumn, values: Sequence[Any]) -> NDArray[np.float32]:

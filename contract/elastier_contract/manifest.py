@@ -14,10 +14,10 @@ from elastier_contract.tier import Tier
 SCHEMA_MAJOR = 1
 SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
 
-Task = Literal["binary"]
+Task = Literal["binary", "multiclass", "regression"]
 
 OUTPUT = "logits"
-"""The output that a ranker's tiers give: one logit a row."""
+"""The output that a ranker's tiers give: one logit a row, one a class, or a standardised value."""
 
 
 class FileDigest(FrozenModel):
@@ -46,6 +46,11 @@ class Manifest(FrozenModel):
     created_at: datetime
     layout: Layout
     task: Task
+    classes: tuple[str, ...] = ()
+    """Of a multiclass task: the name of each logit, in their order."""
+    label_mean: float | None = None
+    """Of a regression task, with `label_std`: label = mean + std · output; None where outputs are labels."""
+    label_std: Annotated[float, Field(gt=0)] | None = None
     signature: Signature
     features: FeatureSchema | None = None
     tiers: tuple[Tier, ...] = Field(min_length=1)
@@ -68,7 +73,22 @@ class Manifest(FrozenModel):
             raise ValueError(f"files without a digest: {absent}")
         if self.features is not None and self.features.tensor_specs() != self.signature.inputs:
             raise ValueError("the feature schema does not make the signature's inputs")
+        self._check_task()
         return self
+
+    def _check_task(self) -> None:
+        if (self.task == "multiclass") != bool(self.classes) or len(set(self.classes)) != len(self.classes):
+            raise ValueError(
+                f"a multiclass task needs the name of each class once, another none, got {self.classes}"
+            )
+        outputs = self.signature.outputs[0].shape[-1]
+        if self.classes and outputs != len(self.classes):
+            raise ValueError(f"{len(self.classes)} classes need as many outputs a row, got {outputs}")
+        scale = (self.label_mean, self.label_std)
+        if None in scale and scale != (None, None):
+            raise ValueError("label_mean and label_std come together")
+        if self.label_mean is not None and self.task != "regression":
+            raise ValueError(f"only a regression task has label_mean and label_std, this one is {self.task}")
 
     def tier(self, name: str) -> Tier | None:
         """The tier of that name, or None."""

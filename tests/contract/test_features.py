@@ -81,6 +81,42 @@ def test_every_valid_row_encodes_within_the_limits(rows: list[tuple[str, int, fl
     assert np.array_equal(tensors["numeric"][:, 0], np.array(numbers, dtype=np.float32))
 
 
+def test_a_value_outside_of_the_vocabulary_is_rare_where_rare_values_were_trained() -> None:
+    plain = CategoricalColumn(name="a", values=("x", "y"))
+    shared = CategoricalColumn(name="a", values=("x", "y"), rare=True)
+    assert (plain.size, plain.encode(["x", "y", "z"])) == (3, [1, 2, 0])
+    assert (shared.size, shared.encode(["x", "y", "z"])) == (4, [1, 2, 3])
+
+
+def test_a_hash_is_the_same_in_every_release() -> None:
+    column = CategoricalColumn(name="a", hash_buckets=1000)
+    # CRC-32 of "123456789" is 0xCBF43926 by its definition.
+    assert column.encode(["123456789", "", "\ud800"]) == [1 + 0xCBF43926 % 1000, 1, 1 + 0x1DC4A528 % 1000]
+    schema = FeatureSchema(categorical=(column,))
+    assert schema.encode({"a": [123456789]})["categorical"].tolist() == [[1 + 0xCBF43926 % 1000]]
+    assert schema.tensor_specs()[0].limits == (1001,)
+
+
+@given(st.lists(st.text()), st.integers(2, 2**31 - 2))
+def test_every_hash_is_an_id_of_its_own_table_and_never_unknown(texts: list[str], buckets: int) -> None:
+    column = CategoricalColumn(name="a", hash_buckets=buckets)
+    assert all(1 <= bucket < column.size for bucket in column.encode(texts))
+
+
+def test_a_hash_spreads_numbered_values_evenly() -> None:
+    found = CategoricalColumn(name="a", hash_buckets=64).encode(f"user_{number}" for number in range(64_000))
+    counts = np.bincount(found, minlength=65)
+    assert counts[0] == 0
+    # 1,000 in each on average; by chance alone one bucket in 10,000 would be beyond 4 deviations (126).
+    assert np.all(abs(counts[1:] - 1000) < 126)
+
+
+def test_a_manifest_from_before_rare_and_hashed_columns_reads_as_it_did() -> None:
+    document = '{"categorical": [{"name": "a", "values": ["x"]}], "numeric": []}'
+    schema = FeatureSchema.model_validate_json(document)
+    assert schema.encode({"a": ["x", "y"]})["categorical"].tolist() == [[1], [0]]
+
+
 def test_a_schema_needs_columns_unique_names_and_unique_values() -> None:
     with pytest.raises(ValidationError, match="at least one column"):
         FeatureSchema()
@@ -91,3 +127,5 @@ def test_a_schema_needs_columns_unique_names_and_unique_values() -> None:
         )
     with pytest.raises(ValidationError, match="duplicates"):
         CategoricalColumn(name="a", values=("x", "x"))
+    with pytest.raises(ValidationError, match="'x' is hashed, so it can have no vocabulary"):
+        CategoricalColumn(name="x", values=("a",), hash_buckets=8)

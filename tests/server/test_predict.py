@@ -1,11 +1,18 @@
 """`/v1/predict`: named columns in, probabilities out."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from elastier_contract.bundle import Bundle
-from elastier_contract.features import FeatureSchema
+from elastier_contract.features import CategoricalColumn, FeatureSchema
+from elastier_contract.manifest import Manifest
+from elastier_contract.signature import Signature, TensorSpec
+from elastier_server.inference import InferRequest, InferResult
 from support.serving import PREDICT, AppClient, Setup, client_of, fake_setup, good_rows
 from support.tiny import TINY_FEATURES
 
@@ -74,6 +81,88 @@ def test_a_model_without_a_schema_takes_tensors_only(tiny_bundle: Bundle) -> Non
     assert answer.json() == {
         "error": "model 'tiny' has no feature schema: send tensors to /v2/models/tiny/infer"
     }
+
+
+def _of_task(manifest: Manifest, outputs: int, **task: Any) -> Manifest:
+    logits = TensorSpec(name="logits", datatype="FP32", shape=(-1, outputs))
+    signature = Signature(inputs=manifest.signature.inputs, outputs=(logits,))
+    document = manifest.model_dump() | {"signature": signature.model_dump()} | task
+    return Manifest.model_validate(document)
+
+
+def test_with_several_classes_each_row_gets_a_probability_per_named_class(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = fake_setup(tiny_bundle)
+    setup.model.manifest = _of_task(tiny_bundle.manifest, 3, task="multiclass", classes=("ash", "fir", "oak"))
+    plain = setup.model.infer
+
+    async def infer(request: InferRequest) -> InferResult:
+        logits = np.array([[0, 0, math.log(2)], [-1e30, 1e30, 0]], dtype=np.float32)
+        return replace(await plain(request), outputs={"logits": logits})
+
+    monkeypatch.setattr(setup.model, "infer", infer)
+    with client_of(setup.app) as client:
+        answer = client.post(PREDICT, {"rows": good_rows(2)}).json()
+    assert answer["classes"] == ["ash", "fir", "oak"]
+    assert answer["scores"][0] == pytest.approx([0.25, 0.25, 0.5])
+    assert answer["scores"][1] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("scale", "value"), [({"label_mean": 100.0, "label_std": 20.0}, 170.0), ({}, 3.5)], ids=["scaled", "raw"]
+)
+def test_a_regression_answers_in_the_units_of_the_label(
+    tiny_bundle: Bundle, scale: dict[str, float], value: float
+) -> None:
+    setup = fake_setup(tiny_bundle)
+    setup.model.manifest = _of_task(tiny_bundle.manifest, 1, task="regression", **scale)
+    with client_of(setup.app) as client:
+        answer = client.post(PREDICT, {"rows": good_rows(2)}).json()
+    assert answer["scores"] == pytest.approx([value, value])
+    assert "classes" not in answer
+
+
+@pytest.mark.parametrize(
+    ("outputs", "task", "message"),
+    [
+        (3, {"task": "multiclass"}, "needs the name of each class once"),
+        (2, {"task": "multiclass", "classes": ("a", "a")}, "needs the name of each class once"),
+        (1, {"task": "binary", "classes": ("a", "b")}, "another none"),
+        (1, {"task": "multiclass", "classes": ("a", "b")}, "2 classes need as many outputs a row, got 1"),
+        (1, {"task": "regression", "label_mean": 1.0}, "come together"),
+        (1, {"task": "binary", "label_mean": 1.0, "label_std": 1.0}, "only a regression task"),
+        (1, {"task": "regression", "label_mean": 1.0, "label_std": 0.0}, "greater than 0"),
+        (1, {"task": "ranking"}, "task"),
+    ],
+)
+def test_a_manifest_whose_task_makes_no_sense_is_refused(
+    tiny_bundle: Bundle, outputs: int, task: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        _of_task(tiny_bundle.manifest, outputs, **task)
+
+
+def test_values_outside_of_the_vocabulary_are_served_as_they_were_trained(tiny_bundle: Bundle) -> None:
+    setup = fake_setup(tiny_bundle)
+    carrier, hour = TINY_FEATURES.categorical
+    setup.model.manifest = tiny_bundle.manifest.model_copy(
+        update={
+            "features": FeatureSchema(
+                categorical=(
+                    carrier.model_copy(update={"rare": True}),
+                    CategoricalColumn(name=hour.name, hash_buckets=16),
+                ),
+                numeric=TINY_FEATURES.numeric,
+            )
+        }
+    )
+    rows = [good_rows(1)[0] | {"carrier": "never seen", "hour": value} for value in (7, "7")]
+    with client_of(setup.app) as client:
+        assert client.post(PREDICT, {"rows": rows}).status_code == 200
+    (request,) = setup.model.requests
+    rare = len(carrier.values) + 1
+    assert request.inputs["categorical"].tolist() == [[rare, 3], [rare, 3]]  # CRC-32 of "7" ends in 2
 
 
 def _spoiled(**changes: object) -> dict[str, object]:

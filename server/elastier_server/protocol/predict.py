@@ -1,6 +1,6 @@
-"""`POST /v1/predict`: named columns in, probabilities out; for people.
+"""`POST /v1/predict`: named columns in, probabilities or values out; for people.
 
-Shapes: B rows.
+Shapes: B rows, C classes.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elastier_contract.features import FeatureSchema
+from elastier_contract.manifest import Manifest
 from elastier_server.errors import InvalidRequestError
 from elastier_server.inference import InferResult
 from elastier_server.protocol.asking import (
@@ -113,9 +114,13 @@ class PredictDialect:
         )
 
     def render(self, ask: Ask, result: InferResult) -> bytes:
-        """The scores, without what they took."""
-        logits_B = result.outputs[ask.served.manifest.signature.outputs[0].name].ravel()
-        return msgspec.json.encode({"model": ask.served.manifest.name, "scores": _sigmoid(logits_B).tolist()})
+        """The scores, without what they took; with several classes, their names too."""
+        manifest = ask.served.manifest
+        outputs = result.outputs[manifest.signature.outputs[0].name]
+        answer: dict[str, Any] = {"model": manifest.name}
+        if manifest.classes:
+            answer["classes"] = manifest.classes
+        return msgspec.json.encode(answer | {"scores": scores(manifest, outputs).tolist()})
 
     def join(self, answer: bytes, facts: bytes) -> bytes:
         """The scores and what they took, side by side."""
@@ -142,7 +147,33 @@ class PredictDialect:
         return reader
 
 
+def scores(manifest: Manifest, outputs: NDArray[Any]) -> NDArray[np.float64]:
+    """What the outputs of a model mean.
+
+    Returns:
+        Probabilities of the positive class [B], of each class [B, C], or values in the label's units [B].
+    """
+    match manifest.task:
+        case "binary":
+            return _sigmoid(outputs.ravel())
+        case "multiclass":
+            return _softmax(outputs)
+        case "regression":
+            values_B: NDArray[np.float64] = outputs.ravel().astype(np.float64)
+            if manifest.label_mean is None or manifest.label_std is None:
+                return values_B
+            return manifest.label_mean + manifest.label_std * values_B
+
+
 def _sigmoid(logits_B: NDArray[Any]) -> NDArray[np.float64]:
     # tanh does not overflow, whatever the logit.
     half_B: NDArray[np.float64] = 0.5 * logits_B.astype(np.float64)
     return 0.5 * (1.0 + np.tanh(half_B))
+
+
+def _softmax(logits_BC: NDArray[Any]) -> NDArray[np.float64]:
+    # The largest exponent is 0, so nothing overflows, and the sum is at least 1.
+    shifted_BC: NDArray[np.float64] = logits_BC.astype(np.float64)
+    powers_BC: NDArray[np.float64] = np.exp(shifted_BC - shifted_BC.max(axis=1, keepdims=True))
+    shares_BC: NDArray[np.float64] = powers_BC / powers_BC.sum(axis=1, keepdims=True)
+    return shares_BC

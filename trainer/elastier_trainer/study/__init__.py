@@ -1,0 +1,1 @@
+"""Studies: a grid of recipes, optimizers and seeds, trained, compared in pairs and reported."""

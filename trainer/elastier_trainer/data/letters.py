@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from elastier_contract import atomic
 from elastier_contract.progress import Progress, no_progress
-from elastier_trainer.data.schema import DataSchema, RandomSplit, schema_text
+from elastier_trainer.data.schema import DataSchema, LabelSchema, RandomSplit, schema_text
 from elastier_trainer.errors import DataError
 
 DATA_FILE = "letters.parquet"
@@ -37,7 +37,7 @@ MEASURES = (
     *("x2ybr", "xy2br", "x_ege", "xegvy", "y_ege", "yegvx"),
 )
 LETTERS_SCHEMA = DataSchema(
-    label="lettr",
+    label=LabelSchema(name="lettr", kind="multiclass"),
     row_id="letter_id",
     numeric=MEASURES,
     split=RandomSplit(seed=0, train=0.7, validation=0.1, test=0.2),

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from elastier_contract import atomic
 from elastier_contract.progress import Progress, no_progress
-from elastier_trainer.data.schema import DataSchema, TeacherOnly, schema_text
+from elastier_trainer.data.schema import DataSchema, TeacherOnly, TimeSplit, schema_text
 from elastier_trainer.errors import DataError
 
 DATA_FILE = "movielens.parquet"
@@ -41,6 +41,7 @@ GENRE_COLUMNS = tuple("genre_" + name.lower().replace("'", "").replace("-", "_")
 MOVIELENS_SCHEMA = DataSchema(
     label="liked",
     row_id="rating_id",
+    group="user",
     categorical=(
         *("user", "gender", "age_band", "occupation", "zip_region"),
         *("item", "genres", "hour", "weekday"),
@@ -50,6 +51,7 @@ MOVIELENS_SCHEMA = DataSchema(
         *("year", "year_known", *GENRE_COLUMNS),
     ),
     teacher_only=TeacherOnly(numeric=("item_log_ratings", "item_mean", "alike_weight", "alike_deviation")),
+    split=TimeSplit(column="timestamp", train=0.7, validation=0.1, test=0.2),
 )
 
 _LIKED_STARS = 4

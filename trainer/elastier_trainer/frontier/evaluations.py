@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from elastier_contract.model import FrozenModel
 from elastier_trainer.errors import ConfigError
@@ -73,9 +73,12 @@ def keep_evaluations(path: Path, subject: Mapping[str, Any], evaluate: Evaluate)
         path.write_bytes(json.dumps(subject).encode() + b"\n")
         return KeptEvaluations(path, {}, evaluate)
     try:
-        about, known = json.loads(lines[0]), [Evaluation.model_validate_json(line) for line in lines[1:]]
-    except (ValueError, ValidationError) as error:
-        raise ConfigError(f"{path}: expected evaluations as JSON lines, cannot read them: {error}") from error
+        about = TypeAdapter(dict[str, Any]).validate_json(lines[0])
+        known = [Evaluation.model_validate_json(line) for line in lines[1:]]
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path}: expected evaluations as JSON lines, got another thing: {error}"
+        ) from error
     if about != dict(subject):
         changed = sorted(key for key in {*about, *subject} if about.get(key) != subject.get(key))
         raise ConfigError(

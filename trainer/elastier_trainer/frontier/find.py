@@ -29,8 +29,10 @@ LONGEST_NAME = 63
 class Judge(Protocol):
     """Quality on the rows that judge."""
 
-    rows: int
-    """How many there are."""
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        ...
 
     def prepare(self, submodels: Sequence[Submodel]) -> None:
         """Compute what `measure` needs of these sub-models."""
@@ -112,7 +114,8 @@ def find_front(
         plan.space,
         students,
         evaluate,
-        plan.cost,
+        plan.log_cost,
+        reference=plan.reference,
         evaluations=plan.evaluations,
         seed=plan.seed,
         progress=progress,

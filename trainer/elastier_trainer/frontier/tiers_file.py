@@ -80,16 +80,27 @@ def _submodel(entry: TierEntry, full: Submodel) -> Submodel:
 
 
 def _findings(names: Sequence[str], kept: Sequence[Submodel], full: Submodel) -> list[str]:
+    findings = [
+        f"tiers.{index}.name: expected unique names, got {name!r} again"
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]
+    findings += [
+        f"tiers.{index}.{misfit}"
+        for index, submodel in enumerate(kept)
+        for misfit in _misfits(submodel, full)
+    ]
+    return findings or _disorder(names, kept, full)
+
+
+def _disorder(names: Sequence[str], kept: Sequence[Submodel], full: Submodel) -> list[str]:
+    """What an order says without costs: a part of an earlier tier cannot cost more than it."""
     findings = []
     for index, submodel in enumerate(kept):
-        where = f"tiers.{index}"
-        if names[index] in names[:index]:
-            findings.append(f"{where}.name: expected unique names, got {names[index]!r} again")
-        if misfits := _misfits(submodel, full):
-            findings += [f"{where}.{misfit}" for misfit in misfits]
-        elif larger := [names[other] for other in range(index) if _contains(kept[other], submodel)]:
-            findings.append(f"{where}: expected the cheapest first, got a part of {larger[0]!r} after it")
-    if not findings and kept[-1] != full:
+        whole = next((names[before] for before in range(index) if _contains(kept[before], submodel)), None)
+        if whole is not None:
+            findings.append(f"tiers.{index}: expected the cheapest first, got a part of {whole!r} after it")
+    if kept[-1] != full:
         findings.append(f"tiers: expected the TA last, {_flow(full)}, got {_flow(kept[-1])}")
     return findings
 

@@ -1,6 +1,8 @@
 """Open Inference Protocol v2: inference in JSON, both ways."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from math import prod
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -19,13 +21,48 @@ from elastier_server.protocol.asking import (
 )
 from elastier_server.protocol.decoding import decode
 from elastier_server.protocol.exchange import Exchange
-from elastier_server.protocol.messages import InferBody, InferInput, InferParameters, TensorParameters
+from elastier_server.protocol.messages import (
+    InferBody,
+    InferInput,
+    InferParameters,
+    TensorParameters,
+    flat_body,
+)
 from elastier_server.protocol.tensors import TensorReader
 from elastier_server.settings import Settings
 from elastier_server.state import Models, Served
 
 _BODY = msgspec.json.Decoder(InferBody)
+_LONGEST_NUMBER = 32
+"""Characters of a number in JSON, as any client writes it, with what parts it from the next."""
+_LONGEST_HEAD = 4096
 _NO_BINARY = "the binary tensor extension is not supported: send and ask for tensors as JSON"
+
+
+class BodyReader:
+    """Reads the bodies of one model's requests: quickly if nothing is unusual, else with care."""
+
+    def __init__(self, signature: Signature, max_rows: int) -> None:
+        self.inputs = {spec.name: TensorReader(spec) for spec in signature.inputs}
+        self.outputs = {spec.name: spec for spec in signature.outputs}
+        self._flat = msgspec.json.Decoder(
+            flat_body({name: reader.flat_type for name, reader in self.inputs.items()})
+        )
+        values = max_rows * sum(prod(spec.shape[1:]) for spec in signature.inputs)
+        self._most_bytes = _LONGEST_HEAD + _LONGEST_NUMBER * values
+
+    def read(self, body: bytes) -> InferBody:
+        """Decode a body; the data of its inputs is decoded too, or else still JSON.
+
+        Raises:
+            InvalidRequestError: Not JSON, or not an inference request.
+        """
+        # Decoding along with the rest is for data as it should be: what is wrong with other data, or whether it
+        # is only nested, is found out when the rest is known. A body that is too long is not decoded for nothing.
+        if len(body) <= self._most_bytes:
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return self._flat.decode(body)
+        return decode(_BODY, body)
 
 
 class InferDialect:
@@ -34,7 +71,7 @@ class InferDialect:
     def __init__(self, models: Models, settings: Settings) -> None:
         self._models = models
         self._settings = settings
-        self._readers: WeakKeyDictionary[Served, dict[str, TensorReader]] = WeakKeyDictionary()
+        self._readers: WeakKeyDictionary[Served, BodyReader] = WeakKeyDictionary()
 
     def served(self, exchange: Exchange) -> Served:
         """The model that the path names.
@@ -56,19 +93,20 @@ class InferDialect:
         served = self.served(exchange)
         if exchange.header(b"inference-header-content-length") is not None:
             raise InvalidRequestError(f"header Inference-Header-Content-Length: {_NO_BINARY}")
-        message = decode(_BODY, body)
+        reader = self._reader_of(served)
+        message = reader.read(body)
         parameters = message.parameters
         if parameters.binary_data_output:
             raise InvalidRequestError(f"parameter binary_data_output: {_NO_BINARY}")
-        outputs = _requested_outputs(message, served.manifest.signature)
+        outputs = _requested_outputs(message, reader.outputs)
         budget_ms = self._budget_ms(exchange, parameters)
-        readers = self._readers_of(served)
-        tensors = _inputs_by_name(message.inputs, readers)
-        rows = self._check_heads(tensors, readers)
+        tensors = _inputs_by_name(message.inputs, reader.inputs)
+        rows = self._check_heads(tensors, reader.inputs)
         return Ask(
             served=served,
             inputs={
-                name: reader.read(tensors[name].data, tensors[name].shape) for name, reader in readers.items()
+                name: tensor.read(tensors[name].data, tensors[name].shape)
+                for name, tensor in reader.inputs.items()
             },
             rows=rows,
             budget_ms=budget_ms,
@@ -89,7 +127,7 @@ class InferDialect:
         answer: dict[str, object] = {"model_name": manifest.name, "model_version": manifest.version}
         if ask.id is not None:
             answer["id"] = ask.id
-        specs = {spec.name: spec for spec in manifest.signature.outputs}
+        specs = self._reader_of(ask.served).outputs
         answer["outputs"] = [
             {
                 "name": name,
@@ -118,12 +156,12 @@ class InferDialect:
         header = exchange.header(BUDGET_HEADER)
         return self._settings.default_budget_ms if header is None else header_budget_ms(header, limit_ms)
 
-    def _readers_of(self, served: Served) -> dict[str, TensorReader]:
-        readers = self._readers.get(served)
-        if readers is None:
-            readers = {spec.name: TensorReader(spec) for spec in served.manifest.signature.inputs}
-            self._readers[served] = readers
-        return readers
+    def _reader_of(self, served: Served) -> BodyReader:
+        reader = self._readers.get(served)
+        if reader is None:
+            reader = BodyReader(served.manifest.signature, self._settings.max_rows)
+            self._readers[served] = reader
+        return reader
 
     def _check_heads(self, tensors: Mapping[str, InferInput], readers: Mapping[str, TensorReader]) -> int:
         rows = {
@@ -153,8 +191,8 @@ def _inputs_by_name(inputs: Iterable[InferInput], expected: Iterable[str]) -> di
     return found
 
 
-def _requested_outputs(message: InferBody, signature: Signature) -> tuple[str, ...]:
-    known = [spec.name for spec in signature.outputs]
+def _requested_outputs(message: InferBody, known: Iterable[str]) -> tuple[str, ...]:
+    known = list(known)
     if not message.outputs:
         return tuple(known)
     for output in message.outputs:

@@ -6,6 +6,11 @@ and Triton's extensions for parameters and for scheduling
 An unknown field is refused, so that a mistyped one is never ignored.
 """
 
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import Any, Literal
+
 import msgspec
 
 
@@ -56,6 +61,36 @@ class InferBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
     parameters: InferParameters = InferParameters()
     outputs: list[RequestedOutput] = []
+
+
+def flat_body(data_types: Mapping[str, Any]) -> type[InferBody]:
+    """`InferBody` for one model: the data of its inputs, which have to be flat, is decoded along with the rest.
+
+    Args:
+        data_types: Input name → type of its data.
+    """
+    inputs = [
+        _flat_input(name, data_type, alone=len(data_types) == 1) for name, data_type in data_types.items()
+    ]
+    fields = [("inputs", list[reduce(or_, inputs)])]  # type: ignore[misc]
+    body: type[InferBody] = msgspec.defstruct(  # type: ignore[assignment]  # its base says so
+        "FlatBody", fields, bases=(InferBody,), frozen=True, forbid_unknown_fields=True
+    )
+    return body
+
+
+def _flat_input(name: str, data_type: Any, *, alone: bool) -> type[msgspec.Struct]:
+    # The name tells inputs apart, as their tag; but msgspec lets a lone struct come without its tag.
+    named: dict[str, Any] = {} if alone else {"namespace": {"name": name}, "tag_field": "name", "tag": name}
+    fields: list[tuple[str, Any]] = [("name", Literal[name])] if alone else []
+    fields += [("shape", list[int]), ("datatype", str), ("data", data_type)]
+    return msgspec.defstruct(
+        "FlatInput",
+        [*fields, ("parameters", TensorParameters, TensorParameters())],
+        frozen=True,
+        forbid_unknown_fields=True,
+        **named,
+    )
 
 
 class PredictBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

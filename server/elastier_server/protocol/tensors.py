@@ -1,4 +1,4 @@
-"""Tensors in JSON: typed decoding straight into lists, then one pass into numpy.
+"""Tensors in JSON: typed decoding straight into flat lists, then one pass into numpy.
 
 Shapes: B rows; further dimensions are fixed by the signature.
 """
@@ -18,24 +18,33 @@ from elastier_server.errors import InvalidRequestError
 from elastier_server.protocol.decoding import decode
 
 _JSON_TYPES: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float}
-_PACK_CODES = {"b": "?", "i": "q", "u": "q", "f": "d"}
-_WIDE = {"b": np.dtype(np.bool_), "i": np.dtype(np.int64), "u": np.dtype(np.int64), "f": np.dtype(np.float64)}
+_PACK_CODES = {
+    "BOOL": "?",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "UINT8": "B",
+    "FP16": "e",
+    "FP32": "f",
+    "FP64": "d",
+}
 
 
 class TensorReader:
     """Reads the data of one input, flat or nested, by its specification."""
 
     def __init__(self, spec: TensorSpec) -> None:
-        kind = spec.dtype.kind
         self.spec = spec
+        self.flat_type: Any = _nested_list(_JSON_TYPES[spec.dtype.kind], 1)
+        """What flat data decodes to, for who decodes a whole body at once."""
         self._where = f"input {spec.name!r}"
-        self._code = _PACK_CODES[kind]
-        self._wide = _WIDE[kind]
-        self._flat: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(_nested_list(_JSON_TYPES[kind], 1))
+        self._code = _PACK_CODES[spec.datatype]
+        self._flat: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(self.flat_type)
         self._nested: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(
-            _nested_list(_JSON_TYPES[kind], len(spec.shape))
+            _nested_list(_JSON_TYPES[spec.dtype.kind], len(spec.shape))
         )
-        self._limits = None if spec.limits is None else np.array(spec.limits, dtype=np.int64)
+        self._limits = None if spec.limits is None else np.array(spec.limits)
 
     def check_head(self, datatype: str, shape: Sequence[int]) -> int:
         """Check what a tensor says about itself, and give its number of rows.
@@ -52,44 +61,41 @@ class TensorReader:
             raise InvalidRequestError(f"{self._where}: expected shape [{expected}], got {list(shape)}")
         return shape[0]
 
-    def read(self, data: msgspec.Raw, shape: Sequence[int]) -> NDArray[Any]:
-        """Read a tensor's data; `shape` was checked.
+    def read(self, data: msgspec.Raw | list[Any], shape: Sequence[int]) -> NDArray[Any]:
+        """Read a tensor's data, as JSON or already as flat values; `shape` was checked.
 
         Returns:
-            The signature's dtype, `shape`.
+            The signature's dtype, `shape`; read-only.
 
         Raises:
             InvalidRequestError: Wrong length, wrong kind of value, a value out of range, or not JSON.
         """
-        content = memoryview(data)
         size = math.prod(shape)
-        if len(content) == 0:
-            raise InvalidRequestError(f"{self._where}: expected data, got none")
-        values = self._values(bytes(content), shape, size)
+        values = data if isinstance(data, list) else self._values(bytes(data), shape, size)
+        if len(values) != size:
+            raise self._wrong_size(shape, size, len(values))
         try:
             packed = struct.pack(f"{size}{self._code}", *values)
-        except struct.error:
-            row, value = next((i, v) for i, v in enumerate(values) if not -(2**63) <= v < 2**63)
-            raise InvalidRequestError(
-                f"{self._where} data[{row}]: expected a 64-bit integer, got {value}"
-            ) from None
-        return self._narrow(np.frombuffer(packed, dtype=self._wide)).reshape(shape)
+        except (struct.error, OverflowError):  # a number that the datatype cannot hold
+            raise self._refusal(values) from None
+        array = np.frombuffer(packed, dtype=self.spec.dtype).reshape(shape)
+        if not self._all_right(array):
+            raise self._refusal(values)
+        return array
 
     def _values(self, content: bytes, shape: Sequence[int], size: int) -> list[Any]:
+        if not content:
+            raise InvalidRequestError(f"{self._where}: expected data, got none")
         # Flat or nested, n values are parted by n - 1 commas: a wrong length costs no decoding.
         found = content.count(b",") + 1
         if found != size:
             raise self._wrong_size(shape, size, found)
         if content[1:].lstrip()[:1] != b"[" or len(shape) == 1:
-            values = decode(self._flat, content, root="data", where=self._where)
-            if len(values) != size:
-                raise self._wrong_size(shape, size, len(values))
-            return values
+            return decode(self._flat, content, root="data", where=self._where)
         values = decode(self._nested, content, root="data", where=self._where)
         for depth in range(len(shape) - 1):
-            if len(values) != math.prod(shape[: depth + 1]) or any(
-                len(part) != shape[depth + 1] for part in values
-            ):
+            lengths = set(map(len, values))
+            if len(values) != math.prod(shape[: depth + 1]) or lengths != {shape[depth + 1]}:
                 raise InvalidRequestError(
                     f"{self._where}: expected data nested as its shape {list(shape)} says"
                 )
@@ -101,40 +107,38 @@ class TensorReader:
             f"{self._where}: expected {size} values for shape {list(shape)}, got {found}"
         )
 
-    def _narrow(self, values: NDArray[Any]) -> NDArray[Any]:
-        kind = self.spec.dtype.kind
-        if kind == "f":
+    def _all_right(self, array: NDArray[Any]) -> bool:
+        if self._limits is not None:
+            return not ((array < 0) | (array >= self._limits)).any()
+        # JSON has no infinity, but what is beyond FP32 was packed as one.
+        return self.spec.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+    def _refusal(self, values: Sequence[Any]) -> InvalidRequestError:
+        """What is wrong with the first wrong value, of which there is one."""
+        if self.spec.dtype.kind == "f":
             with np.errstate(over="ignore"):
-                narrow = values.astype(self.spec.dtype)
-            finite = np.isfinite(narrow)
-            if not finite.all():
-                raise self._wrong_value(~finite, values, f"a finite {self.spec.datatype} number")
-            return narrow
-        if kind in "iu":
-            self._check_integers(values)
-        return values.astype(self.spec.dtype)
+                finite = np.isfinite(np.array(values).astype(self.spec.dtype))
+            index = int(finite.argmin())
+            return self._wrong_value(index, f"a finite {self.spec.datatype} number", values[index])
+        for index, value in enumerate(values):
+            if not -(2**63) <= value < 2**63:
+                return self._wrong_value(index, "a 64-bit integer", value)
+        if self.spec.limits is not None:
+            return self._wrong_id(values, self.spec.limits)
+        info = np.iinfo(self.spec.dtype.str)
+        index, value = next((i, v) for i, v in enumerate(values) if not info.min <= v <= info.max)
+        return self._wrong_value(index, f"{info.min} to {info.max}", value)
 
-    def _check_integers(self, values: NDArray[np.int64]) -> None:
-        if self._limits is None:
-            info = np.iinfo(self.spec.dtype.str)
-            wrong = (values < info.min) | (values > info.max)
-            if wrong.any():
-                raise self._wrong_value(wrong, values, f"{info.min} to {info.max}")
-            return
-        ids_BC = values.reshape(-1, len(self._limits))
-        wrong_BC = (ids_BC < 0) | (ids_BC >= self._limits)
-        if wrong_BC.any():
-            row, column = map(int, np.argwhere(wrong_BC)[0])
-            raise InvalidRequestError(
-                f"{self._where} row {row} column {column}: "
-                f"expected an id of 0 to {self._limits[column] - 1}, got {ids_BC[row, column]}"
-            )
+    def _wrong_value(self, index: int, expected: str, value: float) -> InvalidRequestError:
+        return InvalidRequestError(f"{self._where} data[{index}]: expected {expected}, got {value}")
 
-    def _wrong_value(
-        self, wrong: NDArray[np.bool_], values: NDArray[Any], expected: str
-    ) -> InvalidRequestError:
-        first = int(wrong.argmax())
-        return InvalidRequestError(f"{self._where} data[{first}]: expected {expected}, got {values[first]}")
+    def _wrong_id(self, ids: Sequence[int], limits: Sequence[int]) -> InvalidRequestError:
+        index = next(i for i, value in enumerate(ids) if not 0 <= value < limits[i % len(limits)])
+        row, column = divmod(index, len(limits))
+        return InvalidRequestError(
+            f"{self._where} row {row} column {column}: "
+            f"expected an id of 0 to {limits[column] - 1}, got {ids[index]}"
+        )
 
 
 def _nested_list(item: Any, rank: int) -> Any:

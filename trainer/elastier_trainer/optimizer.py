@@ -229,7 +229,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
     """
     tensors: dict[str, Tensor] = {}
     states = {
-        name: encode(optimizer.state[parameter], name + ":", tensors)
+        name: encode(optimizer.state[parameter], name, tensors)
         for name, parameter in model.named_parameters()
         if parameter in optimizer.state
     }
@@ -262,7 +262,7 @@ def load_optimizer_tensors(
         if name not in parameters or parameters[name] not in optimizer.state:
             raise CheckpointError(f"optimizer state {name!r} fits no parameter")
         parameter = parameters[name]
-        optimizer.state[parameter] = decode(saved, optimizer.state[parameter], name + ":", tensors)
+        optimizer.state[parameter] = decode(saved, optimizer.state[parameter], name, tensors)
     for name, parameter in parameters.items():
         if name not in values["states"]:
             optimizer.state.pop(parameter, None)

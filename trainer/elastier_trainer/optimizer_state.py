@@ -26,7 +26,7 @@ def encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [encode(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]
     if isinstance(value, dict):
-        return {"items": {key: encode(item, f"{name}.{key}", tensors) for key, item in value.items()}}
+        return {"items": {key: encode(item, f"{name}:{key}", tensors) for key, item in value.items()}}
     if value is None or isinstance(value, bool | int | float):
         return value
     changing = {key: getattr(value, key) for key in CHANGING if hasattr(value, key)}
@@ -65,7 +65,7 @@ def decode(saved: Any, fresh: Any, name: str, tensors: Mapping[str, Tensor]) -> 
     items = saved.get("items") if isinstance(saved, dict) else None
     if items is None or set(items) != set(parts):
         raise _misfit(name, f"values for {', '.join(sorted(parts))}", items or saved)
-    found = {key: decode(items[key], part, f"{name}.{key}", tensors) for key, part in parts.items()}
+    found = {key: decode(items[key], part, f"{name}:{key}", tensors) for key, part in parts.items()}
     if isinstance(fresh, dict):
         return found
     for key, value in found.items():
@@ -108,9 +108,9 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 def _decode_tensor(saved: Any, fresh: Tensor, name: str, tensors: Mapping[str, Tensor]) -> Tensor:
-    tensor = tensors.get(saved["tensor"]) if isinstance(saved, dict) and "tensor" in saved else None
-    if tensor is None or tensor.shape != fresh.shape or tensor.dtype != fresh.dtype:
-        raise _misfit(name, f"{fresh.dtype} {tuple(fresh.shape)}", saved if tensor is None else tensor)
+    tensor = tensors.get(saved["tensor"]) if isinstance(saved, dict) and "tensor" in saved else saved
+    if not isinstance(tensor, Tensor) or tensor.shape != fresh.shape or tensor.dtype != fresh.dtype:
+        raise _misfit(name, f"{fresh.dtype} {tuple(fresh.shape)}", tensor)
     strided = torch.empty_strided(tensor.shape, saved["stride"], dtype=tensor.dtype, device=fresh.device)
     return strided.copy_(tensor)
 
@@ -122,4 +122,5 @@ def _misfit(name: str, expected: str, got: Any) -> CheckpointError:
         got = f"a list of {len(got)}"
     elif isinstance(got, dict):
         got = f"values for {', '.join(sorted(got))}"
+    got = "none" if got is None else got
     return CheckpointError(f"optimizer state {name!r} fits no parameter: expected {expected}, got {got}")

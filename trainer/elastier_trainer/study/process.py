@@ -9,16 +9,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from elastier_contract import atomic
-from elastier_contract.errors import ElastierError
-from elastier_trainer.config_file import dump_config, parse_config, resolve_paths
-from elastier_trainer.errors import CheckpointError, TrainerError
-from elastier_trainer.study.job import JobOrder, JobStoppedError, Stop, TrainJob, train_job
-from elastier_trainer.study.results import JobResult, read_result, write_result
+from elastier_trainer.config_file import dump_config
+from elastier_trainer.errors import TrainerError
+from elastier_trainer.study.job import JobOrder, JobStoppedError, Stop, TrainJob
+from elastier_trainer.study.results import JobResult, read_result
 
 JOB_JSON = "job.json"
 LOG_TXT = "log.txt"
@@ -63,7 +60,7 @@ def _run_worker(order: JobOrder, stop: Stop, keep_open: tuple[int, ...]) -> int:
     with (
         (order.folder / LOG_TXT).open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "elastier_trainer.study.process", str(order.folder)],
+            [sys.executable, "-m", "elastier_trainer.study.worker", str(order.folder)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -83,41 +80,3 @@ def _last_words(folder: Path, code: int) -> str:
     lines = (folder / LOG_TXT).read_text(errors="replace").strip().splitlines()
     ended = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
     return f"{lines[-1] if lines else 'no output'} ({ended})"
-
-
-def work(folder: Path, stop: Stop, job: TrainJob = train_job) -> int:
-    """Do the job that a folder describes; returns the exit status."""
-    try:
-        order = _read_order(folder)
-        write_result(folder, job(order, stop))
-    except JobStoppedError:
-        return STOPPED
-    except ElastierError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-def _read_order(folder: Path) -> JobOrder:
-    path = folder / JOB_JSON
-    try:
-        written = json.loads(path.read_bytes())
-        config = parse_config(resolve_paths(written["config"], folder), source=str(path))
-        return JobOrder(name=written["name"], config=config, folder=folder, split=written["split"])
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: expected a job's description: {error!r}") from error
-
-
-def _pipe_closed() -> Callable[[], bool]:
-    closed = threading.Event()
-
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        closed.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    return closed.is_set
-
-
-if __name__ == "__main__":
-    sys.exit(work(Path(sys.argv[1]), _pipe_closed()))

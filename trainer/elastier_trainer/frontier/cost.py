@@ -97,7 +97,7 @@ def fit_latency(bundle: Bundle, space: Space, *, rows: int, quantile: Quantile =
 
     Raises:
         ConfigError: The bundle cannot tell what the space asks: too few tiers, one depth only, another
-            model, or model dimensions that tiers do not say.
+            model, or several model dimensions.
     """
     tiers = bundle.manifest.tiers
     _check(bundle, space)
@@ -150,9 +150,9 @@ def _check(bundle: Bundle, space: Space) -> None:
             f"{bundle.path}: expected tiers of several depths, since {sorted(depths)} layers are searched, "
             f"got {len(ta.layers)} layers in every tier; export such tiers first, or use flops"
         )
-    dims = sorted({shape.model_dim for shape in space.shapes})
-    if len(dims) > 1:
+    searched = {shape.model_dim for shape in space.shapes}
+    if len(searched) > 1 or len({tier.model_dim for tier in tiers}) > 1:
         raise ConfigError(
-            f"{bundle.path}: expected one model dimension to be searched, since a bundle's tiers do not say "
-            f"theirs, got {dims}; use flops"
+            f"{bundle.path}: expected one model dimension throughout, since the fit is a sum over blocks of one "
+            f"size, got {sorted(searched)} to search; use flops"
         )

@@ -1,7 +1,6 @@
 """Every optimizer learns, resumes to the bit, and says in words when its numbers are spoiled."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -22,6 +21,7 @@ from elastier_trainer.optimizer import (
     learning_rate,
     load_optimizer_tensors,
     optimizer_tensors,
+    served_weights,
     set_learning_rate,
 )
 from elastier_trainer.task import MulticlassTask
@@ -88,9 +88,11 @@ def test_every_optimizer_learns_to_read_digits(name: str, ema_decay: float | Non
     optimizer = build_optimizer(model, config)
     before = accuracy(model)
     train(model, optimizer, config, range(STEPS))
-    with optimizer.average.applied() if optimizer.average else nullcontext():
+    last = model.up.weight.detach().clone()
+    with served_weights(optimizer):
         assert before < 0.3
         assert accuracy(model) > 0.9
+        assert torch.equal(model.up.weight, last) == (ema_decay is None)
 
 
 @pytest.mark.parametrize("name", NAMES)

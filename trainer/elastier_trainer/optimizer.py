@@ -6,6 +6,7 @@ take the model's matrices, and AdamW takes the rest: vectors, embeddings, matric
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -209,6 +210,12 @@ def _adamw(rest: list[Tensor], config: OptimizerConfig) -> torch.optim.Optimizer
         betas=config.betas,
         fused=True,
     )
+
+
+def served_weights(optimizer: torch.optim.Optimizer) -> AbstractContextManager[None]:
+    """Inside the block the model has the weights to evaluate and to keep: their average, if there is one."""
+    average = getattr(optimizer, "average", None)
+    return nullcontext() if average is None else average.applied()
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:

@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elastier_contract.features import CATEGORICAL, NUMERIC
-from elastier_trainer.data.load import encode_columns, fit_features, load_dataset
+from elastier_trainer.data.encode import FeatureFitter, PartEncoder
+from elastier_trainer.data.load import load_dataset
+from elastier_trainer.data.schema import CategorySchema
+from elastier_trainer.data.stream import Part
 from elastier_trainer.errors import DataError
 from support.rows import SCHEMA, some_rows, write_rows
 
@@ -30,6 +33,10 @@ def test_every_row_is_encoded_as_a_request_with_its_values_would_be(tmp_path: Pa
 
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+OPTIONS = st.one_of(
+    st.fixed_dictionaries({}, optional={"min_count": st.integers(1, 3), "max_values": st.integers(1, 5)}),
+    st.fixed_dictionaries({"hash_buckets": st.integers(2, 50)}),
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -45,11 +52,12 @@ def test_columns_and_single_values_are_encoded_alike(rows: list[tuple[str, int, 
         "i": pa.array(map(str, integers), pa.large_string()),
     }
     numbers = {"f": np.array(floats), "n": np.array(integers, dtype=np.float64)}
-    features = fit_features(
-        {name: column[:known] for name, column in categories.items()},
-        {name: values_R[:known] for name, values_R in numbers.items()},
-    )
-    found = encode_columns(features, categories, numbers)
+    part = Part(table=pa.table({**categories, **numbers}), first_row=0)
+    schemas = [CategorySchema(name="t", **data.draw(OPTIONS)), CategorySchema(name="i", **data.draw(OPTIONS))]
+    fitter = FeatureFitter(schemas, ("f", "n"))
+    fitter.add(part, np.arange(len(rows)) < known)
+    features = fitter.features()
+    found = PartEncoder(features).encode(part)
     expected = features.encode({"t": texts, "i": integers, "f": floats, "n": integers})
     assert found[CATEGORICAL].tolist() == expected[CATEGORICAL].tolist()
     assert found[NUMERIC].tolist() == expected[NUMERIC].tolist()
@@ -130,7 +138,10 @@ def changed(name: str, row: int, value: Any) -> dict[str, Any]:
             changed("late", 3, 2),
             r"label 'late': expected 0 and 1, found 0 \(\d+ rows\), 1 \(\d+ rows\), 2 \(1",
         ),
-        (changed("late", 3, None), "column 'late' row 3: expected a value, found none"),
+        (
+            changed("late", 3, None),
+            "column 'late' row 3: expected a value, found none; `unlabelled: keep` in",
+        ),
         ({"late": [0] * 200}, "both classes in the train split, found 140 of class 0 and 0 of class 1"),
         (changed("id", 5, 10), "row id 'id' row 5: 10 came before; expected unique ids, found 1 duplicates"),
         (changed("id", 5, None), "column 'id' row 5: expected a value, found none"),
@@ -185,9 +196,9 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
     [
         ("", "cannot read it: Empty CSV file"),
         ("id,late,carrier,hour,distance,wind\n", "expected rows, found a header alone"),
-        ("id,late,carrier,hour,distance,wind\n1,0,AA\n", "Expected 6 columns, got 3"),
+        ("id,late,carrier,hour,distance,wind\n1,0,AA\n", "row 0: Expected 6 columns, got 3"),
         ("id,id,late,carrier,hour,distance,wind\n1,1,0,AA,5,1,1\n", r"found several of \['id'\]"),
-        ("id,late,carrier,hour,distance,wind\n1,0,AA,5,1,1\n", "expected rows in every split"),
+        ("id,late,carrier,hour,distance,wind\n1,0,AA,5,1,1\n", "expected labelled rows in every split"),
     ],
 )
 def test_a_broken_csv_file_is_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -56,18 +57,20 @@ def test_a_missing_schema_file_is_named(tmp_path: Path) -> None:
 
 @given(st.integers(10, 2000), st.integers(0, 2**63))
 def test_every_row_is_in_one_split(rows: int, seed: int) -> None:
-    splits = split_rows(rows, RandomSplit(seed=seed))
+    splits = split_rows(RandomSplit(seed=seed), np.ones(rows, dtype=bool), np.empty(0))
     assert torch.cat(list(splits.values())).sort().values.tolist() == list(range(rows))
     assert abs(len(splits["test"]) - 0.2 * rows) <= 0.5
-    again = split_rows(rows, RandomSplit(seed=seed))
+    again = split_rows(RandomSplit(seed=seed), np.ones(rows, dtype=bool), np.empty(0))
     assert all(torch.equal(again[name], positions) for name, positions in splits.items())
 
 
 def test_seeds_give_different_splits() -> None:
-    first, second = (split_rows(100, RandomSplit(seed=seed))["test"] for seed in (0, 1))
+    first, second = (
+        split_rows(RandomSplit(seed=seed), np.ones(100, dtype=bool), np.empty(0))["test"] for seed in (0, 1)
+    )
     assert not torch.equal(first, second)
 
 
 def test_too_few_rows_for_a_split_are_refused() -> None:
     with pytest.raises(DataError, match=r"\['validation'\] of .*'validation': 0.* are empty"):
-        split_rows(4, RandomSplit())
+        split_rows(RandomSplit(), np.ones(4, dtype=bool), np.empty(0))

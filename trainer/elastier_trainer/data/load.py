@@ -4,97 +4,153 @@ Shapes: R rows, C categorical columns, N numeric columns.
 """
 
 import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elastier_contract.features import (
-    CATEGORICAL,
-    NUMERIC,
-    UNKNOWN,
-    CategoricalColumn,
-    FeatureSchema,
-    NumericColumn,
-)
-from elastier_trainer.data.dataset import Dataset
-from elastier_trainer.data.schema import read_schema
+from elastier_contract.features import FeatureSchema
+from elastier_contract.progress import Progress, no_progress
+from elastier_trainer.data import leakage, store
+from elastier_trainer.data.dataset import SPLITS, Dataset, Split
+from elastier_trainer.data.encode import FeatureFitter, PartEncoder
+from elastier_trainer.data.labels import Labels, TaskFacts, finish_labels
+from elastier_trainer.data.rows import RowFacts, read_facts
+from elastier_trainer.data.schema import DataSchema, read_schema
 from elastier_trainer.data.split import check_classes, split_rows
-from elastier_trainer.data.table import categories, labels, numbers, read_table, row_ids
+from elastier_trainer.data.stream import MEMORY_BYTES, Part, RowStream, open_stream
 from elastier_trainer.errors import DataError
 
 
-def load_dataset(data: Path, schema: Path, *, with_teacher_columns: bool = False) -> Dataset:
+def load_dataset(
+    data: Path,
+    schema: Path,
+    *,
+    with_teacher_columns: bool = False,
+    memory_bytes: int = MEMORY_BYTES,
+    cache: Path | None = None,
+    progress: Progress = no_progress,
+) -> Dataset:
     """Read, check, split and encode a data file; vocabulary and scale are those of its training rows.
+
+    A large file is read in parts, several times, and its encoded inputs are kept in files, which the next call
+    for the same data and schema finds.
 
     Args:
         data: Parquet or CSV file.
         schema: Schema file, see `elastier_trainer.data.schema`.
         with_teacher_columns: Append the schema's teacher-only columns to the others.
+        memory_bytes: A table that takes about this much or more is large.
+        cache: Folder for encoded inputs of large files; None is `store.cache_folder()`.
+        progress: Told after every part of a large file.
 
     Raises:
         DataError: A file that cannot be read, or rows that do not fit the schema; says column and first row.
     """
     described = read_schema(schema)
-    table = read_table(data, described.columns)
-    labels_R = labels(table, described.label)
-    row_ids_R = row_ids(table, described.row_id)
-    splits = split_rows(table.num_rows, described.split)
-    check_classes(labels_R, splits)
-    secret = described.teacher_only
-    categorical = described.categorical + (secret.categorical if with_teacher_columns else ())
-    numeric = described.numeric + (secret.numeric if with_teacher_columns else ())
-    texts = {name: categories(table, name) for name in categorical}
-    values = {name: numbers(table, name) for name in numeric}
-    train = splits["train"].numpy()
-    features = fit_features(
-        {name: column.take(pa.array(train)) for name, column in texts.items()},
-        {name: values_R[train] for name, values_R in values.items()},
+    stream = open_stream(data, described.columns, memory_bytes=memory_bytes)
+    loader = _Loader(
+        stream=stream, schema=described, with_teacher_columns=with_teacher_columns, progress=progress
     )
-    return Dataset(
-        features=features,
-        inputs=encode_columns(features, texts, values),
-        labels_R=torch.from_numpy(labels_R),
-        row_ids_R=torch.from_numpy(row_ids_R.copy()),
-        splits=splits,
-        sha256=digest_files(data, schema),
+    digest = digest_files(data, schema)
+    if stream.table is not None:
+        return loader.to_memory(digest)
+    name = f"{digest}-{'teacher' if with_teacher_columns else 'student'}"
+    return store.load_or_make(
+        (cache or store.cache_folder()) / name, lambda folder: loader.to_folder(folder, digest)
     )
 
 
-def fit_features(texts: dict[str, pa.Array], values: dict[str, NDArray[np.float64]]) -> FeatureSchema:
-    """Vocabulary and scale of these rows, columns in their order; a constant column gets deviation 1."""
-    return FeatureSchema(
-        categorical=tuple(
-            CategoricalColumn(name=name, values=tuple(sorted(column.unique().to_pylist())))
-            for name, column in texts.items()
-        ),
-        numeric=tuple(
-            NumericColumn(name=name, mean=float(values_R.mean()), std=_deviation(values_R))
-            for name, values_R in values.items()
-        ),
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """All but the encoded inputs."""
+
+    facts: RowFacts
+    splits: dict[Split, Tensor]
+    labels: Labels
+    features: FeatureSchema
 
 
-def encode_columns(
-    features: FeatureSchema, texts: dict[str, pa.Array], values: dict[str, NDArray[np.float64]]
-) -> dict[str, Tensor]:
-    """What `FeatureSchema.encode` gives for these columns, but column by column: a table has many rows.
+@dataclass(frozen=True, kw_only=True)
+class _Loader:
+    """Passes over one data file: labels and splits, then vocabularies and scales, then the encoding."""
 
-    Returns:
-        `categorical` int64 [R, C] and `numeric` float32 [R, N], each only if there are such columns.
-    """
-    inputs: dict[str, Tensor] = {}
-    if features.categorical:
-        columns = [_encode(column, texts[column.name]) for column in features.categorical]
-        inputs[CATEGORICAL] = torch.from_numpy(np.stack(columns, axis=1))
-    if features.numeric:
-        stacked_RN = np.stack([values[column.name].astype(np.float32) for column in features.numeric], axis=1)
-        inputs[NUMERIC] = torch.from_numpy(stacked_RN)
-    return inputs
+    stream: RowStream
+    schema: DataSchema
+    with_teacher_columns: bool
+    progress: Progress
+
+    def to_memory(self, digest: str) -> Dataset:
+        plan = self._plan()
+        parts: list[dict[str, NDArray[Any]]] = []
+        hashes_R = self._encode(plan, parts.append)
+        (whole,) = parts
+        inputs = {name: torch.from_numpy(array) for name, array in whole.items()}
+        return self._dataset(plan, inputs, hashes_R, digest)
+
+    def to_folder(self, folder: Path, digest: str) -> tuple[Dataset, TaskFacts]:
+        """Write the encoded inputs to files, never all of them in memory."""
+        plan = self._plan()
+        with store.ArrayWriter(folder, len(plan.labels.labels_R)) as writer:
+            hashes_R = self._encode(plan, writer.add)
+        inputs = {spec.name: store.map_array(folder, spec.name) for spec in plan.features.tensor_specs()}
+        return self._dataset(plan, inputs, hashes_R, digest), plan.labels.facts
+
+    def _plan(self) -> _Plan:
+        facts = read_facts(self.stream, self.schema)
+        splits = split_rows(self.schema.split, facts.labels.present, facts.keys_R)
+        rows = len(facts.labels.values_R)
+        train_R, used_R = _mask(rows, splits, ("train",)), _mask(rows, splits, SPLITS)
+        labels = finish_labels(facts.labels, train_R, used_R)
+        if labels.facts.name == "binary":
+            check_classes(labels.labels_R.numpy(), splits)
+        categorical = self.schema.categories(with_teacher_columns=self.with_teacher_columns)
+        fitter = FeatureFitter(
+            categorical, self.schema.numbers(with_teacher_columns=self.with_teacher_columns)
+        )
+        for part in self._parts("fitting", len(train_R)):
+            fitter.add(part, train_R[part.rows])
+        return _Plan(facts=facts, splits=splits, labels=labels, features=fitter.features())
+
+    def _encode(self, plan: _Plan, add: Callable[[dict[str, NDArray[Any]]], None]) -> NDArray[np.uint64]:
+        """Encode all rows, part by part; returns a hash of each row."""
+        encoder = PartEncoder(plan.features)
+        labels_R = plan.labels.labels_R.numpy()
+        hashes_R = np.empty(len(labels_R), dtype=np.uint64)
+        for part in self._parts("encoding", len(labels_R)):
+            inputs = encoder.encode(part)
+            add(inputs)
+            hashes_R[part.rows] = leakage.hash_rows(inputs, labels_R[part.rows])
+        return hashes_R
+
+    def _dataset(
+        self, plan: _Plan, inputs: dict[str, Tensor], hashes_R: NDArray[np.uint64], digest: str
+    ) -> Dataset:
+        dataset = Dataset(
+            features=plan.features,
+            inputs=inputs,
+            labels_R=plan.labels.labels_R,
+            row_ids_R=torch.from_numpy(plan.facts.row_ids_R),
+            splits=plan.splits,
+            sha256=digest,
+            task=plan.labels.facts.task(),
+            classes=plan.labels.classes,
+        )
+        warnings = leakage.label_in_disguise(dataset) + leakage.shared_rows(hashes_R, plan.splits)
+        if self.schema.group is not None and plan.facts.groups_R is not None:
+            warnings += leakage.shared_groups(plan.facts.groups_R, plan.splits, self.schema.group)
+        return replace(dataset, warnings=(*_left_out(plan), *warnings))
+
+    def _parts(self, what: str, rows: int) -> Iterator[Part]:
+        for part in self.stream.parts():
+            yield part
+            if self.stream.table is None:
+                self.progress(what, part.rows.stop, rows, f"{part.rows.stop:,} rows")
 
 
 def digest_files(*paths: Path) -> str:
@@ -113,14 +169,15 @@ def digest_files(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-def _encode(column: CategoricalColumn, texts: pa.Array) -> NDArray[np.int64]:
-    found = pc.index_in(texts, value_set=pa.array(column.values, pa.large_string()))
-    ids_R: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return ids_R + UNKNOWN + 1
+def _mask(rows: int, splits: Mapping[Split, Tensor], names: Sequence[Split]) -> NDArray[np.bool_]:
+    mask_R = np.zeros(rows, dtype=np.bool_)
+    for name in names:
+        mask_R[splits[name].numpy()] = True
+    return mask_R
 
 
-def _deviation(values_R: NDArray[np.float64]) -> float:
-    # The model divides by a 32-bit number: what rounds to 0 there is as good as constant.
-    deviation = float(values_R.std())
-    constant = values_R.min() == values_R.max() or deviation < np.finfo(np.float32).tiny
-    return 1.0 if constant else deviation
+def _left_out(plan: _Plan) -> list[str]:
+    rows = len(plan.labels.labels_R) - sum(map(len, plan.splits.values()))
+    if not rows:
+        return []
+    return [f"{rows:,} rows without a label fall outside of the train split and are left out"]

@@ -4,7 +4,7 @@ A teacher sees all training labels and the schema's teacher-only columns. Its lo
 of a training row come from a model that never saw the row's label. A teacher that did would be surer of that
 row than of any new one, and teach its own overfitting.
 
-Shapes: R rows of the data set, K columns, P row positions.
+Shapes: R rows of the data set, P row positions, C outputs a row.
 """
 
 import dataclasses
@@ -14,28 +14,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from elastier_contract import atomic
 from elastier_contract.progress import Progress, no_progress
-from elastier_trainer.data.dataset import SPLITS, Dataset, Split
+from elastier_trainer.data.dataset import Dataset, Split
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import ConfigError, DataError
-from elastier_trainer.metrics import Interval, auc_with_interval
-from elastier_trainer.teachers.logits import write_logits
-
-if TYPE_CHECKING:
-    import lightgbm as lgb
+from elastier_trainer.metrics import Interval
+from elastier_trainer.teachers.boosting import Fit, FittedTeacher, boosting
+from elastier_trainer.teachers.logits import as_outputs, write_logits
 
 LOGITS_FILE = "logits.parquet"
 REPORT_FILE = "report.json"
 MODEL_FILES = "fold-*.txt"
-
-Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,26 +70,12 @@ class TeacherReport:
     folder: Path
     logits: Path
     """Logits of every row of the data set, for `read_logits`."""
-    auc: dict[Split, Interval]
-    """On training rows out of fold; on the others the mean logit of the folds' models."""
+    metric: str
+    """Name of the task's metric."""
+    quality: dict[Split, Interval]
+    """The metric, on training rows out of fold, on the others of the mean logit of the folds' models."""
     rows: int
     seconds: float
-
-
-class FittedTeacher(Protocol):
-    """One fold's model."""
-
-    def logits(self, positions_P: Positions) -> NDArray[np.float64]:
-        """Logits [P] of the rows at these positions."""
-        ...
-
-    def text(self) -> str:
-        """The model as text that holds no code."""
-        ...
-
-
-Fit = Callable[[Positions, Callable[[float], None]], FittedTeacher]
-"""Fit a model to the rows at these positions, and tell the fraction that is done."""
 
 
 def train_teacher(
@@ -104,7 +85,7 @@ def train_teacher(
 
     The folder appears when all is done, in place of an earlier teacher. Equal data, config and library
     versions give equal logits. The number of trees is fixed: to choose it on the validation rows would make
-    the teacher's own AUC there too good.
+    the teacher's own metric there too good.
 
     Args:
         data: Parquet or CSV file.
@@ -115,38 +96,36 @@ def train_teacher(
 
     Raises:
         ConfigError: `out` holds something else than a teacher.
-        DataError: Data that do not fit the schema, or fewer training rows than folds.
+        DataError: Data that do not fit the schema, or fewer labelled training rows than folds.
     """
     started = time.monotonic()
     _check_replaceable(out)
     dataset = load_dataset(data, schema, with_teacher_columns=True)
-    models, logits_R = _cross_fit(dataset, config, progress)
-    labels_R = dataset.labels_R.numpy()
-    auc = {
-        split: auc_with_interval(logits_R[rows.numpy()], labels_R[rows.numpy()])
-        for split, rows in dataset.splits.items()
-    }
+    models, logits_RC = _cross_fit(dataset, config, progress)
     report = TeacherReport(
         folder=out,
         logits=out / LOGITS_FILE,
-        auc=auc,
-        rows=len(labels_R),
+        metric=dataset.task.metric,
+        quality=_judge(logits_RC, dataset),
+        rows=len(logits_RC),
         seconds=time.monotonic() - started,
     )
-    _write(report, dataset, config, models, logits_R)
+    _write(report, dataset, config, models, logits_RC)
     return report
 
 
 def _cross_fit(
     dataset: Dataset, config: TeacherConfig, progress: Progress
-) -> tuple[list[FittedTeacher], NDArray[np.float32]]:
-    train_P, *others = (dataset.splits[split].numpy() for split in SPLITS)
-    unseen_P = np.concatenate(others)
+) -> tuple[list[FittedTeacher], Tensor]:
+    train_P = dataset.labelled(dataset.splits["train"]).numpy()
+    unseen_P = np.setdiff1d(np.arange(len(dataset.row_ids_R)), train_P, assume_unique=True)
     if len(train_P) < config.folds:
-        raise DataError(f"expected a training row per fold, got {len(train_P)} for {config.folds} folds")
+        raise DataError(
+            f"expected a labelled training row per fold, got {len(train_P)} for {config.folds} folds"
+        )
     fit = _KINDS[config.kind](dataset, config)
     shuffled_P = np.random.default_rng(config.seed).permutation(train_P)
-    logits_R = np.zeros(len(dataset.labels_R))
+    logits_RC = np.zeros((len(dataset.labels_R), dataset.task.outputs))
     models = []
     for fold, held_out_P in enumerate(np.array_split(shuffled_P, config.folds)):
 
@@ -155,66 +134,30 @@ def _cross_fit(
             progress("teacher", done, config.folds * config.trees, f"fold {fold + 1} of {config.folds}")
 
         model = fit(np.setdiff1d(train_P, held_out_P, assume_unique=True), told)
-        logits_R[held_out_P] = model.logits(held_out_P)
-        logits_R[unseen_P] += model.logits(unseen_P) / config.folds
+        logits_RC[held_out_P] = model.logits(held_out_P)
+        logits_RC[unseen_P] += model.logits(unseen_P) / config.folds
         models.append(model)
-    return models, logits_R.astype(np.float32)
+    return models, torch.from_numpy(logits_RC.astype(np.float32))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Boosted:
-    """A LightGBM model and the table it reads."""
-
-    booster: "lgb.Booster"
-    table_RK: NDArray[np.float32]
-    threads: int
-
-    def logits(self, positions_P: Positions) -> NDArray[np.float64]:
-        rows_PK = self.table_RK[positions_P]
-        return np.asarray(self.booster.predict(rows_PK, raw_score=True, num_threads=self.threads))
-
-    def text(self) -> str:
-        return str(self.booster.model_to_string())
+def _judge(logits_RC: Tensor, dataset: Dataset) -> dict[Split, Interval]:
+    outputs_RC = as_outputs(logits_RC, dataset.task)
+    labelled = {split: dataset.labelled(rows) for split, rows in dataset.splits.items()}
+    return {
+        split: dataset.task.evaluate(outputs_RC[rows], dataset.labels_R[rows])
+        for split, rows in labelled.items()
+    }
 
 
 def _lightgbm(dataset: Dataset, config: TeacherConfig) -> Fit:
-    # LightGBM comes without an OpenMP library; on a bare machine it finds torch's, if torch is loaded first.
-    import lightgbm as lgb  # noqa: PLC0415
-
-    table_RK = np.concatenate(
-        [tensor.numpy().astype(np.float32) for tensor in dataset.inputs.values()], axis=1
+    return boosting(
+        dataset,
+        trees=config.trees,
+        leaves=config.leaves,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        threads=config.threads,
     )
-    params = {
-        "objective": "binary",
-        "num_leaves": config.leaves,
-        "learning_rate": config.learning_rate,
-        "feature_fraction": 0.5,
-        "lambda_l2": 10.0,
-        "feature_pre_filter": False,
-        "seed": config.seed,
-        "num_threads": config.threads,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-    }
-    # Bins are made once, of all rows: they depend on the columns only, never on a label.
-    binned = lgb.Dataset(
-        table_RK,
-        dataset.labels_R.numpy(),
-        feature_name=list(dataset.features.columns),
-        categorical_feature=list(range(len(dataset.features.categorical))),
-        params=params,
-        free_raw_data=False,
-    ).construct()
-
-    def fit(positions_P: Positions, told: Callable[[float], None]) -> FittedTeacher:
-        def after_tree(env: Any) -> None:
-            told((env.iteration + 1) / config.trees)
-
-        booster = lgb.train(params, binned.subset(positions_P.tolist()), config.trees, callbacks=[after_tree])
-        return _Boosted(booster=booster, table_RK=table_RK, threads=config.threads)
-
-    return fit
 
 
 _KINDS: dict[str, Callable[[Dataset, TeacherConfig], Fit]] = {"lightgbm": _lightgbm}
@@ -237,10 +180,11 @@ def _write(
     dataset: Dataset,
     config: TeacherConfig,
     models: list[FittedTeacher],
-    logits_R: NDArray[np.float32],
+    logits_RC: Tensor,
 ) -> None:
     document = {
-        "auc": {split: dataclasses.asdict(interval) for split, interval in report.auc.items()},
+        "metric": report.metric,
+        report.metric: {split: dataclasses.asdict(interval) for split, interval in report.quality.items()},
         "rows": report.rows,
         "seconds": report.seconds,
         "config": dataclasses.asdict(config),
@@ -252,7 +196,7 @@ def _write(
         write_logits(
             folder / LOGITS_FILE,
             dataset.row_ids_R,
-            torch.from_numpy(logits_R),
+            logits_RC,
             teacher=config.kind,
             data_sha256=dataset.sha256,
         )

@@ -17,6 +17,7 @@ from elastier_server.protocol.failures import add_handlers
 from elastier_server.protocol.infer import InferDialect
 from elastier_server.protocol.information import information_routes
 from elastier_server.protocol.predict import PredictDialect
+from elastier_server.protocol.shortcut import Shortcut
 from elastier_server.settings import Settings
 from elastier_server.state import Models
 
@@ -38,8 +39,8 @@ class Parts:
 def create_app(parts: Parts) -> FastAPI:
     """Compose the application.
 
-    The inference routes are plain ASGI, so that nothing but the router stands between socket and model; all
-    others are ordinary FastAPI.
+    The inference routes are plain ASGI, and their requests go past FastAPI, so that little stands between socket
+    and model; all others are ordinary FastAPI.
     """
     # Metrics are Prometheus's here; asking OpenTelemetry on each request whether it is on costs some 10 µs.
     app = FastAPIOffline(  # its pages load nothing from outside hosts
@@ -63,11 +64,13 @@ def create_app(parts: Parts) -> FastAPI:
 
     infer = desk(InferDialect(parts.models, parts.settings))
     predict = desk(PredictDialect(parts.models, parts.settings))
-    app.router.routes[:0] = [
+    routes = [
         Route(INFER_PATH, infer, methods=["POST"]),
         Route(INFER_VERSION_PATH, infer, methods=["POST"]),
         Route(PREDICT_PATH, predict, methods=["POST"]),
     ]
+    app.router.routes[:0] = routes  # it is the router that refuses other methods
     app.include_router(information_routes(parts.models, parts.lifecycle, parts.registry))
     document(app, parts.models)
+    app.middleware_stack = Shortcut(app.build_middleware_stack(), routes)
     return app

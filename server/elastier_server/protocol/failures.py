@@ -21,9 +21,8 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
 
 
-async def _our_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - starlette's signature
-    if not isinstance(error, ElastierError):
-        raise error
+def response_to(error: ElastierError) -> JSONResponse:
+    """The response to an error of ours."""
     headers = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = _whole_seconds(error.retry_after_s)
@@ -32,6 +31,12 @@ async def _our_error(request: Request, error: Exception) -> JSONResponse:  # noq
     elif isinstance(error, PayloadTooLargeError):
         headers["Connection"] = "close"  # else the rest of the body would be read, only to be dropped
     return JSONResponse({"error": str(error)}, error.status, headers)
+
+
+async def _our_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - starlette's signature
+    if not isinstance(error, ElastierError):
+        raise error
+    return response_to(error)
 
 
 async def _router_error(request: Request, error: Exception) -> JSONResponse:
@@ -45,12 +50,12 @@ async def _router_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
-async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return await _our_error(request, InvalidRequestError(f"{where}: {first['msg']}"))
+    return response_to(InvalidRequestError(f"{where}: {first['msg']}"))
 
 
 def _whole_seconds(seconds: float) -> str:

@@ -107,10 +107,11 @@ class ModelMetrics:
         self._compute_s = [metrics.compute_s.labels(*model, name) for name in names]
         self._batch_rows = [metrics.batch_rows.labels(*model, name) for name in names]
         self._shed = {reason: metrics.shed.labels(*model, reason) for reason in SHED_REASONS}
-        self._queue_requests = metrics.queue_requests.labels(*model)
-        self._queue_rows = metrics.queue_rows.labels(*model)
-        self._slowdown = metrics.slowdown.labels(*model)
-        self._slowdown.set(1.0)
+        self._queue_requests, self._queue_rows, self._slowdown = 0, 0, 1.0
+        # Read when they are asked for: they change with every request.
+        metrics.queue_requests.labels(*model).set_function(lambda: self._queue_requests)
+        metrics.queue_rows.labels(*model).set_function(lambda: self._queue_rows)
+        metrics.slowdown.labels(*model).set_function(lambda: self._slowdown)
         for tier in manifest.tiers:
             metrics.quality.labels(*model, tier.name).set(manifest.utility(tier))
 
@@ -150,9 +151,8 @@ class ModelMetrics:
 
     def queue_changed(self, *, requests: int, rows: int) -> None:
         """See `ServingEvents`."""
-        self._queue_requests.set(requests)
-        self._queue_rows.set(rows)
+        self._queue_requests, self._queue_rows = requests, rows
 
     def slowdown_changed(self, xi: float) -> None:
         """See `ServingEvents`."""
-        self._slowdown.set(xi)
+        self._slowdown = xi

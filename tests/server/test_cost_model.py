@@ -1,6 +1,8 @@
 """What a run is predicted to take, after what was seen."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elastier_server.scheduler.cost import CostModel, Recent
 from support.simulation import TIERS, steep_profile
@@ -37,3 +39,20 @@ def test_the_first_answer_of_a_batch_tells_the_overhead_and_the_others_the_gap()
         cost.observe_answer(1.0, now_s)
     assert cost.overhead_s == cost.likely_overhead_s == pytest.approx(0.001)
     assert cost.gap_s == pytest.approx(0.002)
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.3), st.integers(0, 5)), min_size=1, max_size=40))
+def test_quantiles_are_those_of_the_values_that_are_remembered(seen: list[tuple[float, int]]) -> None:
+    recent = Recent(9.0, high=0.8, window=12)
+    values: list[tuple[float, float]] = []
+    now_s = 0.0
+    for gap_s, value in seen:
+        now_s += gap_s
+        recent.add(value, now_s)
+        values = [*values, (now_s, float(value))][-12:]
+        while len(values) > 5 and values[0][0] < now_s - 1.0:
+            values = values[1:]
+        ordered = sorted(value for _, value in values)
+        assert recent.high == ordered[int(0.8 * (len(ordered) - 1))]
+        assert recent.middle == ordered[(len(ordered) - 1) // 2]
+        assert recent.mean == pytest.approx(sum(ordered) / len(ordered))

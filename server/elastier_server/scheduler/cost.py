@@ -3,6 +3,7 @@
 All times are seconds.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 
@@ -23,16 +24,20 @@ class Recent:
     ) -> None:
         self.first = first
         self._high = high
+        self._window = window
         self._memory_s = memory_s
-        self._seen: deque[tuple[float, float]] = deque(maxlen=window)
-        self._ordered: list[float] | None = [first]
+        self._seen: deque[tuple[float, float]] = deque()
+        self._ordered: list[float] = []
+        """The same values ascending: kept so, since quantiles are asked for after every value."""
 
     def add(self, value: float, now_s: float) -> None:
         """See a value."""
-        self._seen.append((now_s, value))
-        while len(self._seen) > _LEAST and self._seen[0][0] < now_s - self._memory_s:
-            self._seen.popleft()
-        self._ordered = None
+        seen = self._seen
+        seen.append((now_s, value))
+        insort(self._ordered, value)
+        while len(seen) > self._window or (len(seen) > _LEAST and seen[0][0] < now_s - self._memory_s):
+            _, old = seen.popleft()
+            del self._ordered[bisect_left(self._ordered, old)]
 
     @property
     def high(self) -> float:
@@ -47,12 +52,11 @@ class Recent:
     @property
     def mean(self) -> float:
         """Their mean; the first value given, as long as none was seen."""
-        return sum(value for _, value in self._seen) / len(self._seen) if self._seen else self.first
+        return sum(self._ordered) / len(self._ordered) if self._ordered else self.first
 
     def _quantile(self, share: float) -> float:
-        if self._ordered is None:
-            self._ordered = sorted(value for _, value in self._seen)
-        return self._ordered[int(share * (len(self._ordered) - 1))]
+        ordered = self._ordered
+        return ordered[int(share * (len(ordered) - 1))] if ordered else self.first
 
 
 class CostModel:
@@ -66,34 +70,16 @@ class CostModel:
         self._overheads = Recent(_FIRST_OVERHEAD_S, high=0.98, window=200)
         self._gaps = Recent(0.0)
         self._last_answer = (0.0, 0.0)
-        self._gap_s: float | None = None
-
-    @property
-    def tiers(self) -> int:
+        self._likely_slowdown = 1.0
+        self.tiers = len(self._tiers)
         """Number of tiers, 0 the cheapest."""
-        return len(self._tiers)
-
-    @property
-    def slowdown(self) -> float:
+        self.slowdown = 1.0
         """Xi: observed to profiled latency, at least 1; one factor for all tiers."""
-        return max(1.0, self._ratios.high)
-
-    @property
-    def overhead_s(self) -> float:
-        """What it hardly takes longer from the end of a run until its first answer is ready to be sent."""
-        return self._overheads.high
-
-    @property
-    def likely_overhead_s(self) -> float:
-        """What that takes as often as not; while the event loop reads a large request, it is a lot longer."""
-        return self._overheads.middle
-
-    @property
-    def gap_s(self) -> float:
+        self.overhead_s = self.likely_overhead_s = _FIRST_OVERHEAD_S
+        """What it hardly takes longer from the end of a run until its first answer is ready to be sent; and what that
+        takes as often as not: while the event loop reads a large request, it is a lot longer."""
+        self.gap_s = 0.0
         """From one answer of a batch to the next, on average: answers are written one by one."""
-        if self._gap_s is None:
-            self._gap_s = self._gaps.mean
-        return self._gap_s
 
     def high_s(self, tier: int, rows: int) -> float:
         """What a run will hardly exceed: the profile's p95, scaled."""
@@ -101,7 +87,7 @@ class CostModel:
 
     def likely_s(self, tier: int, rows: int) -> float:
         """What a run will take as often as not: the profile's p50, scaled by the median of what was observed."""
-        return self.profiled_s(tier, rows, "p50") * max(1.0, self._ratios.middle)
+        return self.profiled_s(tier, rows, "p50") * self._likely_slowdown
 
     def profiled_s(self, tier: int, rows: int, quantile: Quantile) -> float:
         """What the profile says, whatever was observed since."""
@@ -115,13 +101,16 @@ class CostModel:
         """See what a run took that ended now."""
         ratio = (seconds + _JITTER_S) / (self.profiled_s(tier, rows, "p50") + _JITTER_S)
         self._ratios.add(ratio, now_s)
+        self.slowdown = max(1.0, self._ratios.high)
+        self._likely_slowdown = max(1.0, self._ratios.middle)
 
     def observe_answer(self, finished_s: float, now_s: float) -> None:
         """See that an answer of the run that ended at `finished_s` is ready now."""
         run_s, before_s = self._last_answer
         if run_s == finished_s:
             self._gaps.add(now_s - before_s, now_s)
-            self._gap_s = None
+            self.gap_s = self._gaps.mean
         else:
             self._overheads.add(now_s - finished_s, now_s)
+            self.overhead_s, self.likely_overhead_s = self._overheads.high, self._overheads.middle
         self._last_answer = (finished_s, now_s)

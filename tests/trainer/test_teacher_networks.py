@@ -84,6 +84,7 @@ def test_one_output_may_come_without_its_axis(ask: Ask, module: str) -> None:
         ("listed", DataError, "expected logits as .* floating-point numbers, got list"),
         ("infinite", DataError, r"expected finite logits, got \[inf\] at row 7 \(1 such rows"),
         ("nothing", ConfigError, r"expected the factory to return a torch\.nn\.Module, got a str"),
+        ("Numeric", ConfigError, r"expected its forward to take .*\['categorical', 'numeric'\] by name"),
         ("number", ConfigError, "expected a factory 'number' in .*, found a int"),
         ("absent", ConfigError, "expected a factory 'absent' in .*, found nothing"),
     ],

@@ -203,8 +203,11 @@ def test_a_digest_follows_every_file_and_setting_but_no_place(tmp_path: Path, mo
     assert digest("there") == before
 
 
-def test_a_file_that_is_not_there_has_no_digest(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
     for document in ("l.csv", {"checkpoint": "run"}, {"onnx": "t.onnx"}):
         source = parse_source(resolve_document(document, tmp_path))
         with pytest.raises(ConfigError, match=re.escape(str(tmp_path))):
             source_digest(source)
+    (tmp_path / "t.onnx").write_text("not a graph")
+    with pytest.raises(ConfigError, match=r"t\.onnx: expected an ONNX file, cannot open it"):
+        source_digest(OnnxTeacher(onnx=tmp_path / "t.onnx"))

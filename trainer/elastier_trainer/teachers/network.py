@@ -4,6 +4,7 @@ Shapes: B rows of a batch, C outputs a row.
 """
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +31,8 @@ def open_module(source: ModuleTeacher, features: FeatureSchema) -> Answer:
     are drawn alike when a run is resumed.
 
     Raises:
-        ConfigError: No such module or attribute, or the factory returns something else than a module.
+        ConfigError: No such module or attribute, or the factory returns something else than a module that
+            takes these inputs.
         CheckpointError: Weights that cannot be read or are another module's.
     """
     with _working_folder_importable(), torch.random.fork_rng(devices=[]):
@@ -41,6 +43,7 @@ def open_module(source: ModuleTeacher, features: FeatureSchema) -> Answer:
             f"module {source.module}: expected the factory to return a torch.nn.Module, "
             f"got a {type(module).__name__}"
         )
+    _check_inputs(module, source, features)
     if source.weights is not None:
         load_weights(module, source.weights)
     module.eval().requires_grad_(requires_grad=False)
@@ -88,6 +91,16 @@ def _factory(path: str) -> Callable[[FeatureSchema], Any]:
         found = "nothing" if factory is None else f"a {type(factory).__name__}"
         raise ConfigError(f"module {path}: expected a factory {attribute!r} in {name}, found {found}")
     return factory  # type: ignore[no-any-return]
+
+
+def _check_inputs(module: nn.Module, source: ModuleTeacher, features: FeatureSchema) -> None:
+    names = [spec.name for spec in features.tensor_specs()]
+    try:
+        inspect.signature(module.forward).bind(**dict.fromkeys(names))
+    except TypeError as error:
+        raise ConfigError(
+            f"module {source.module}: expected its forward to take the inputs {names} by name: {error}"
+        ) from error
 
 
 def _import(name: str, path: str) -> Any:

@@ -62,11 +62,12 @@ def external_files(path: Path) -> list[Path]:
     """
     try:
         import onnx_ir as ir  # noqa: PLC0415
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
     except ImportError as error:
         raise _not_installed("onnx_ir") from error
     try:
-        model = ir.load(path)
-    except (OSError, ValueError, RuntimeError) as error:
+        model = ir.load(path, format="protobuf")
+    except (OSError, DecodeError) as error:
         raise ConfigError(f"onnx {path}: expected an ONNX file, cannot open it: {error}") from error
     tensors = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
     return sorted({Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)})

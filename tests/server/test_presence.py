@@ -157,3 +157,22 @@ def test_an_error_inside_goes_through() -> None:
 
     with pytest.raises(LookupError, match="inside"):
         asyncio.run(scene())
+
+
+def test_nobody_listens_for_a_client_whose_answer_is_ready_at_once() -> None:
+    async def scene() -> None:
+        listeners = 0
+
+        async def receive() -> Message:
+            nonlocal listeners
+            listeners += 1
+            return await _never()
+
+        async with ClientPresent(receive, unwatched_s=60):
+            await asyncio.sleep(0)
+        async with ClientPresent(receive, unwatched_s=0):
+            while not listeners:
+                await asyncio.sleep(0)
+        assert listeners == 1
+
+    asyncio.run(scene())

@@ -32,7 +32,7 @@ def frontier(
         typer.Option(help="Tiers to choose, the TA among them; by default as many as were trained.", min=1),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the search, the halves and the interval.", min=0)] = 0,
-    resamples: Annotated[int, typer.Option(help="Of the bootstrap for the interval.", min=20)] = 200,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap for the interval.", min=20)] = 1000,
     untrained: Annotated[
         bool, typer.Option("--untrained", help="Search mixes even of a run that never trained one.")
     ] = False,

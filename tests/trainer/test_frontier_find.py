@@ -68,7 +68,7 @@ def test_a_front_of_better_mixes_beats_the_ladder_and_so_do_as_many_tiers() -> N
     for comparison in (found.front_against_ladder, found.tiers_against_ladder):
         assert comparison.beats
         assert 0 < comparison.low <= comparison.difference <= comparison.high
-        assert comparison.difference == pytest.approx(comparison.front - comparison.ladder)
+        assert comparison.difference == pytest.approx(comparison.area - comparison.ladder_area)
 
 
 def test_luck_chooses_a_front_but_does_not_beat_the_ladder_on_other_rows() -> None:

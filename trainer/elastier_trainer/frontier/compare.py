@@ -1,10 +1,11 @@
 """Whether the front that was found covers more than the ladder does, on rows that did not choose it.
 
-Shapes: R rows that judge, S sub-models.
+Shapes: R rows that judge.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,10 @@ Measure = Callable[[Submodel, NDArray[np.int64]], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Areas of two staircases on the same rows, and their difference with its 95 % interval."""
+    """Areas of some steps and of the ladder on the same rows, and their difference with its 95 % interval."""
 
-    front: float
-    ladder: float
+    area: float
+    ladder_area: float
     difference: float
     low: float
     high: float
@@ -36,7 +37,7 @@ class Comparison:
 
 
 def compare(
-    front: Sequence[Submodel],
+    candidates: Sequence[Sequence[Submodel]],
     ladder: Sequence[Submodel],
     scale: Callable[[Submodel], float],
     measure: Measure,
@@ -46,12 +47,12 @@ def compare(
     seed: int,
     resamples: int,
     progress: Progress = no_progress,
-) -> Comparison:
-    """Compare two sets of steps by a paired bootstrap over rows: both see the same rows every time.
+) -> list[Comparison]:
+    """Compare steps with the ladder's by a paired bootstrap over rows: all see the same rows every time.
 
     Args:
-        front: What was found, by rising cost.
-        ladder: What it is compared with, by rising cost.
+        candidates: Sets of steps, each by rising cost.
+        ladder: What each of them is compared with, by rising cost.
         scale: Where a sub-model stands on the cost axis.
         measure: Metric on the rows that judge.
         rows: How many of them there are.
@@ -60,28 +61,30 @@ def compare(
         resamples: Number of them; the interval's ends are quantiles.
         progress: Told after every resample.
     """
+    everything = dict.fromkeys(chain(*candidates, ladder))
 
-    def areas(rows_R: NDArray[np.int64]) -> tuple[float, float]:
-        quality = {submodel: measure(submodel, rows_R) for submodel in {*front, *ladder}}
-        ours, theirs = (
-            staircase([Point(scale(submodel), quality[submodel]) for submodel in steps], reference)
-            for steps in (front, ladder)
+    def areas(rows_R: NDArray[np.int64]) -> NDArray[np.float64]:
+        points = {submodel: Point(scale(submodel), measure(submodel, rows_R)) for submodel in everything}
+        return np.array(
+            [staircase([points[step] for step in steps], reference) for steps in (*candidates, ladder)]
         )
-        return ours, theirs
 
-    ours, theirs = areas(np.arange(rows))
+    found = areas(np.arange(rows))
     rng = np.random.default_rng(seed)
-    differences = np.empty(resamples)
+    differences = np.empty((resamples, len(candidates)))
     for index in range(resamples):
-        found = areas(rng.integers(0, rows, rows))
-        differences[index] = found[0] - found[1]
+        *resampled, resampled_ladder = areas(rng.integers(0, rows, rows))
+        differences[index] = np.array(resampled) - resampled_ladder
         progress("bootstrap", index + 1, resamples, "")
-    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Comparison(
-        front=ours,
-        ladder=theirs,
-        difference=ours - theirs,
-        low=float(low),
-        high=float(high),
-        resamples=resamples,
-    )
+    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return [
+        Comparison(
+            area=float(found[number]),
+            ladder_area=float(found[-1]),
+            difference=float(found[number] - found[-1]),
+            low=float(low[number]),
+            high=float(high[number]),
+            resamples=resamples,
+        )
+        for number in range(len(candidates))
+    ]

@@ -128,28 +128,25 @@ def find_front(
     tiers = choose_tiers(plan, evaluated, front)
     judge.prepare(list(dict.fromkeys([*students, *front])))
     everything = np.arange(judge.rows)
-
-    def against_ladder(steps: Sequence[Submodel]) -> Comparison:
-        return compare(
-            steps,
-            ladder,
-            plan.log_cost,
-            judge.measure,
-            rows=judge.rows,
-            reference=plan.reference,
-            seed=plan.seed,
-            resamples=plan.resamples,
-            progress=progress,
-        )
-
+    front_against_ladder, tiers_against_ladder = compare(
+        [front, tiers.submodels],
+        ladder,
+        plan.log_cost,
+        judge.measure,
+        rows=judge.rows,
+        reference=plan.reference,
+        seed=plan.seed,
+        resamples=plan.resamples,
+        progress=progress,
+    )
     return Findings(
         evaluated=evaluated,
         front=front,
         ladder=ladder,
         tiers=tiers,
         judged={submodel: judge.measure(submodel, everything) for submodel in {*students, *front}},
-        front_against_ladder=against_ladder(front),
-        tiers_against_ladder=against_ladder(tiers.submodels),
+        front_against_ladder=front_against_ladder,
+        tiers_against_ladder=tiers_against_ladder,
     )
 
 

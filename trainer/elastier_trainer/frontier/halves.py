@@ -3,7 +3,7 @@
 Shapes: H rows of a half, C outputs a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,9 +12,13 @@ from torch import Tensor
 
 from elastier_trainer.data.dataset import Dataset
 from elastier_trainer.evaluate import ladder_logits
+from elastier_trainer.frontier.resampled_auc import ResampledAuc
 from elastier_trainer.frontier.search import BATCH
 from elastier_trainer.submodel import NestedModel, Submodel
-from elastier_trainer.task import Task
+from elastier_trainer.task import BinaryTask, Task
+
+Metric = Callable[[NDArray[np.int64]], float]
+"""Of some rows, by position."""
 
 
 def split_halves(dataset: Dataset, seed: int) -> tuple[Tensor, Tensor]:
@@ -34,7 +38,7 @@ class Half:
         self._dataset = dataset
         self._task = task
         self._positions_H = positions_H
-        self._logits_HC: dict[Submodel, Tensor] = {}
+        self._metrics: dict[Submodel, Metric] = {}
         self.rows = len(positions_H)
 
     @property
@@ -48,13 +52,24 @@ class Half:
         return [self._task.evaluate(logits_HC, self.labels).value for logits_HC in found]
 
     def prepare(self, submodels: Sequence[Submodel]) -> None:
-        """Keep the outputs of these sub-models."""
+        """Keep what the metric of these sub-models needs."""
         for start in range(0, len(submodels), BATCH):
             batch = submodels[start : start + BATCH]
             found = ladder_logits(self._model, self._dataset, self._positions_H, batch)
-            self._logits_HC.update(zip(batch, found, strict=True))
+            for submodel, logits_HC in zip(batch, found, strict=True):
+                self._metrics[submodel] = self._metric(logits_HC)
 
     def measure(self, submodel: Submodel, rows_R: NDArray[np.int64]) -> float:
         """Metric of a prepared sub-model on some rows of the half."""
-        chosen = torch.from_numpy(rows_R)
-        return self._task.evaluate(self._logits_HC[submodel][chosen], self.labels[chosen]).value
+        return self._metrics[submodel](rows_R)
+
+    def _metric(self, logits_HC: Tensor) -> Metric:
+        labels_H, task = self.labels, self._task
+        if isinstance(task, BinaryTask):
+            return ResampledAuc.from_scores(logits_HC.squeeze(1), labels_H).of
+
+        def metric(rows_R: NDArray[np.int64]) -> float:
+            chosen = torch.from_numpy(rows_R)
+            return task.evaluate(logits_HC[chosen], labels_H[chosen]).value
+
+        return metric

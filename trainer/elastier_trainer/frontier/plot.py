@@ -18,7 +18,7 @@ def plot_front(path: Path, report: FrontierReport) -> None:
     """Write a PNG of the front, the ladder and the tiers, atomically."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
+    left, right = figure.subplots(1, 2)
     _choosing(left, report)
     _judging(right, report)
     for axes in (left, right):
@@ -28,7 +28,7 @@ def plot_front(path: Path, report: FrontierReport) -> None:
         axes.legend(loc="lower right", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_ylabel(report.metric)
-    figure.suptitle(report.verdict, fontsize=10)
+    figure.suptitle(f"{report.verdict}\n", fontsize=10)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     atomic.write_file(path, content.getvalue())

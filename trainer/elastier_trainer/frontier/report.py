@@ -140,8 +140,8 @@ def make_report(
 def _comparison(plan: Plan, findings: Findings, found: Comparison) -> ComparisonReport:
     doublings = plan.log_cost(plan.ladder.ta) - min(map(plan.log_cost, findings.ladder))
     return ComparisonReport(
-        area=found.front,
-        ladder_area=found.ladder,
+        area=found.area,
+        ladder_area=found.ladder_area,
         difference=found.difference,
         low=found.low,
         high=found.high,

@@ -44,7 +44,7 @@ class FrontierOptions:
     tiers: int | None = None
     """Tiers to choose; None takes as many as the ladder has."""
     seed: int = 0
-    resamples: int = 200
+    resamples: int = 1000
     """Of the bootstrap."""
     untrained: bool = False
     """Search mixes even of a run that never trained one."""

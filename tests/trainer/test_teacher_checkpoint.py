@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from elastier_trainer.config_file import parse_config
+from elastier_trainer.config_file import load_config, parse_config, yaml_text
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.data.stream import RowStream, open_stream
 from elastier_trainer.errors import CheckpointError, ConfigError, DataError
@@ -25,22 +25,20 @@ WIDE_SCHEMA = (
     "label: {name: late, kind: %s}\nrow_id: id\ncategorical: [gate, hour]\nnumeric: [traffic, wind]\n"
 )
 STUDENT_SCHEMA = "label: {name: late, kind: %s}\nrow_id: id\ncategorical: [hour]\nnumeric: [distance]\n"
+SMALL: dict[str, Any] = {
+    "ladder": [2, 4],
+    "model": {"model_dim": 4, "hidden": 4},
+    "steps": 6,
+    "labelled_rows": 32,
+    "threads": 1,
+}
 
 
 def trained_run(folder: Path, columns: dict[str, Any], kind: str = "binary") -> TrainedModel:
     """A run of a few steps on these columns, in `folder/run`."""
     folder.mkdir()
     data, schema = write_rows(folder, columns, schema=WIDE_SCHEMA % kind)
-    document = {
-        "data": data,
-        "schema": schema,
-        "ladder": [2, 4],
-        "model": {"model_dim": 4, "hidden": 4},
-        "objective": {"alpha": 0},
-        "steps": 6,
-        "labelled_rows": 32,
-        "threads": 1,
-    }
+    document = {"data": data, "schema": schema, "objective": {"alpha": 0}, **SMALL}
     run_training(parse_config(document, source="test"), folder / "run")
     return load_trained(folder / "run")
 
@@ -88,7 +86,7 @@ def test_a_large_file_is_answered_part_by_part(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(rows, "open_stream", open_in_parts)
     found = asked(tmp_path / "a", columns, {"checkpoint": str(tmp_path / "teacher/run")})
-    assert [part.first_row for part in streams[0].parts()] == [0, 40, 80, 120]
+    assert [part.first_row for part in streams[0].parts(["id"])] == [0, 40, 80, 120]
     assert torch.allclose(found, alone(trained, columns, "w4"), atol=1e-6)
 
 
@@ -140,6 +138,32 @@ def test_classes_are_found_by_name(tmp_path: Path) -> None:
         asked(tmp_path / "c", columns, run, "multiclass")
     with pytest.raises(ConfigError, match="expected a model of a binary task, got one of a multiclass task"):
         asked(tmp_path / "d", some_rows(300), run)
+
+
+def test_students_learn_from_an_ensemble_and_their_run_remembers_it(tmp_path: Path) -> None:
+    trained_run(tmp_path / "teacher", some_rows(300))
+    (tmp_path / "data").mkdir()
+    data, schema = write_rows(tmp_path / "data", some_rows(300), schema=STUDENT_SCHEMA % "binary")
+    logits = "row_id,logit\n" + "".join(f"{row},{row % 5 - 2}\n" for row in some_rows(300)["id"])
+    (tmp_path / "logits.csv").write_text(logits)
+    document = {
+        "data": str(data),
+        "schema": str(schema),
+        "teacher": {"ensemble": ["logits.csv", {"checkpoint": "teacher/run"}], "weights": [1, 2]},
+        **SMALL,
+    }
+    (tmp_path / "config.yaml").write_text(yaml_text(document))
+    config = load_config(tmp_path / "config.yaml")
+    asked_to_stop = iter([False, False, False, True])
+    report = run_training(config, tmp_path / "run", stop=lambda: next(asked_to_stop))
+    assert report.ending == "interrupted"
+    assert load_config(tmp_path / "run/config.yaml").teacher == config.teacher
+
+    (tmp_path / "logits.csv").write_text(logits.replace(",-2\n", ",-3\n"))
+    with pytest.raises(CheckpointError, match="teacher sha256"):
+        run_training(config, tmp_path / "run", resume=True)
+    (tmp_path / "logits.csv").write_text(logits)
+    assert run_training(config, tmp_path / "run", resume=True).ending == "all steps"
 
 
 def test_the_digest_of_a_run_is_that_of_its_model_and_the_student_asked(tmp_path: Path) -> None:

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 Positions = NDArray[np.int64]
 
+_FIXED = {
+    "feature_fraction": 0.5,
+    "lambda_l2": 10.0,
+    "feature_pre_filter": False,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+}
+
 Fit = Callable[[Positions, Callable[[float], None]], "FittedTeacher"]
 """Fit a model to the rows at these positions, and tell the fraction that is done."""
 
@@ -70,17 +79,12 @@ def boosting(
         [tensor.numpy().astype(np.float32) for tensor in dataset.inputs.values()], axis=1
     )
     params = {
+        **_FIXED,
         **_objective(dataset),
         "num_leaves": leaves,
         "learning_rate": learning_rate,
-        "feature_fraction": 0.5,
-        "lambda_l2": 10.0,
-        "feature_pre_filter": False,
         "seed": seed,
         "num_threads": threads,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
     }
     # Bins are made once, of all rows: they depend on the columns only, never on a label.
     binned = lgb.Dataset(
@@ -118,5 +122,5 @@ def _objective(dataset: Dataset) -> dict[str, Any]:
             return {"objective": "multiclass", "num_class": dataset.task.outputs}
         case name:
             raise ConfigError(
-                f"kind of teacher: expected a binary, multiclass or regression task for lightgbm, got {name!r}"
+                f"teacher lightgbm: expected a binary, multiclass or regression task, got {name!r}"
             )

@@ -1,4 +1,4 @@
-"""What a teacher's logits depend on, as one digest: the fingerprint by which a run knows its teacher again."""
+"""What a teacher's logits depend on, as one digest, by which a run knows its teacher again."""
 
 import hashlib
 import json

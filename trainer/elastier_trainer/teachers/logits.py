@@ -1,9 +1,9 @@
 """A teacher's logits in a file, by row id: what a student learns from when the teacher itself is not there.
 
-A Parquet file with `row_id` int64 and float32 logits: `logit` where a row has one output, `logit_0`, `logit_1` …
-where it has several, in the order of the classes. In a regression the logit is the label itself, in its unit. The
-file's metadata say which teacher and which data. It may hold more rows than a data set has, and one that was made
-elsewhere may be CSV, and come without metadata.
+A Parquet file with `row_id` int64 and float32 logits: `logit` where a row has one output, `logit_0`,
+`logit_1` … where it has several, in the order of the classes. In a regression the logit is the label itself,
+in its unit. The file's metadata say which teacher and which data. It may hold more rows than a data set has,
+and one that was made elsewhere may be CSV, and come without metadata.
 
 Shapes: R rows of the data set, L rows of the file, C outputs a row.
 """
@@ -79,8 +79,8 @@ def read_logits(path: Path, row_ids_R: Tensor, *, outputs: int, data_sha256: str
         data_sha256: Digest of the data set, compared with the file's where it has one; None compares nothing.
 
     Raises:
-        DataError: Not such a file, of other data, of another number of outputs, a logit that is not finite, or
-            rows without logits.
+        DataError: Not such a file, of other data, of another number of outputs, a logit that is not finite,
+            or rows without logits.
     """
     columns = logit_columns(outputs)
     table = read_table(path, (ROW_ID, *columns))
@@ -100,7 +100,7 @@ def read_logits(path: Path, row_ids_R: Tensor, *, outputs: int, data_sha256: str
 
 
 def as_outputs(logits_RC: Tensor, task: Task) -> Tensor:
-    """A teacher's logits as the task's outputs: a regression's, which come in the label's unit, standardised."""
+    """A teacher's logits as the task's outputs: a regression's come in the label's unit, and are standardised."""
     if isinstance(task, RegressionTask):
         return (logits_RC - task.label_mean) / task.label_std
     return logits_RC

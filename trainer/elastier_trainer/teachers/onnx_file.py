@@ -25,8 +25,8 @@ _TYPES = {CATEGORICAL: "tensor(int64)", NUMERIC: "tensor(float)"}
 def open_onnx(source: OnnxTeacher, inputs: Mapping[str, Tensor]) -> Answer:
     """Open an ONNX file, its signature checked against these inputs.
 
-    It needs `categorical` int64 [B, columns] or `numeric` float32 [B, columns] or both, any number of rows, and
-    one output, or one of several named `logits`.
+    It needs `categorical` int64 [B, columns] or `numeric` float32 [B, columns] or both, any number of rows,
+    and one output, or one of several named `logits`.
 
     Raises:
         ConfigError: ONNX Runtime is not installed, the file cannot be opened, or its signature is another.

@@ -46,10 +46,10 @@ class TeacherRows:
             DataError: A column is missing or of another kind, or the files hold other rows than the data set.
         """
         row_id = read_schema(self.schema).row_id
-        columns = dict.fromkeys((*(() if row_id is None else (row_id,)), *features.columns))
+        columns = tuple(dict.fromkeys((*(() if row_id is None else (row_id,)), *features.columns)))
         encoder = PartEncoder(features)
         found: list[NDArray[np.int64]] = []
-        for part in open_stream(self.data, tuple(columns)).parts():
+        for part in open_stream(self.data, columns).parts(columns):
             found.append(_row_ids(part, row_id))
             yield {name: torch.from_numpy(values) for name, values in encoder.encode(part).items()}
         self._check_same(np.concatenate(found))

@@ -1,7 +1,7 @@
 """Where a teacher's logits come from, as a training config says it.
 
-A file of logits, a trained run, a torch module, an ONNX file, or an ensemble of these; a bare path is a file of
-logits. Paths in a config file are relative to that file.
+A file of logits, a trained run, a torch module, an ONNX file, or an ensemble of these; a bare path is a file
+of logits. Paths in a config file are relative to that file.
 """
 
 import os
@@ -50,7 +50,7 @@ class ModuleTeacher:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     module: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
-    """`package.module:factory`; the factory takes a `FeatureSchema`, its module is called as `module(**inputs)`."""
+    """`package.module:factory`; the factory takes a `FeatureSchema`, what it returns is called with the inputs."""
     weights: Path | None = None
     """Its `state_dict` in safetensors; null takes the module as the factory made it."""
     teacher_columns: bool = True
@@ -81,10 +81,10 @@ class OnnxTeacher:
 class EnsembleTeacher:
     """The weighted mean of its members' logits.
 
-    Of logits and not of softened probabilities, because a mean of logits knows no temperature: softened by any
-    tau it is the normalised geometric mean of the members softened by that tau, while a mean of probabilities is
-    another target for every tau. So logits are computed once, `objective.tau` stays free, and it is right for
-    regression too.
+    Of logits and not of softened probabilities, because a mean of logits knows no temperature: softened by
+    any tau it is the normalised geometric mean of the members softened by that tau, while a mean of
+    probabilities is another target for every tau. So logits are computed once, `objective.tau` stays free,
+    and it is right for regression too.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT

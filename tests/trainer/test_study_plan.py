@@ -1,11 +1,12 @@
 """What a study trains: recipes, optimizers, tuning, seeds, and what waits for what."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from elastier_trainer.errors import ConfigError
-from elastier_trainer.study.config import dump_study, parse_study
+from elastier_trainer.study.config import dump_study, load_study, parse_study
 from elastier_trainer.study.plan import Blocked, Job, Plan, make_plan
 from elastier_trainer.study.recipes import Unit
 from elastier_trainer.study.results import BatchDigests, Failure, JobResult, Outcome
@@ -171,6 +172,21 @@ def test_a_recipe_may_be_trained_with_some_optimizers_only() -> None:
 def test_a_study_reads_back_from_its_plain_values() -> None:
     study = parse_study(study_document(recipes=ALL_RECIPES), source="test")
     assert parse_study(dump_study(study), source="again") == study
+
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples/studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_example_studies_can_be_run(path: Path) -> None:
+    study = load_study(path)
+    slots = make_plan(study).slots()
+    assert study.name == path.stem
+    assert len(study.seeds) >= 5
+    assert {"alone", "alone_ta", "distilled", "matformer", "nested_teacher", "matta"} <= {
+        slot.unit.recipe for slot in slots
+    }
+    assert f"elastier study examples/studies/{path.name} --out docs/results/{path.stem}" in path.read_text()
 
 
 @pytest.mark.parametrize(

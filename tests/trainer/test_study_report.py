@@ -102,7 +102,7 @@ def test_super_additivity_is_the_gain_beyond_the_sum_by_hand() -> None:
         ("matta", "adamw", 2): {0: 0.75, 1: 0.75},
         ("matta", "soap", 2): {0: 0.78, 1: 0.80},
     }
-    (row,) = super_additivity_rows(cells, ["alone"], reference="adamw")
+    (row,) = super_additivity_rows(cells, ["alone", "matta"], nested={"matta"}, reference="adamw")
     assert row["beyond_the_sum"] == pytest.approx(((0.08 - 0.05 - 0.01) + (0.10 - 0.05 - 0.02)) / 2)
 
 
@@ -112,6 +112,13 @@ def test_a_ladder_is_compared_with_the_next_smaller_width_in_order() -> None:
     }
     rows = [(row["width"], row["next_smaller"], round(row["difference"], 6)) for row in ladder_rows(cells)]
     assert rows == [(4, 2, 0.05), (8, 4, -0.03)]
+
+
+def test_a_baseline_is_compared_with_those_before_it_alone() -> None:
+    names = ("alone", "distilled", "matta")
+    cells: dict[Cell, dict[int, float]] = {(name, "adamw", 2): {0: 0.7} for name in names}
+    pairs = [(row["recipe"], row["baseline"]) for row in paired_rows(cells, ["alone", "distilled"])]
+    assert pairs == [("distilled", "alone"), ("matta", "alone"), ("matta", "distilled")]
 
 
 def test_a_recipe_without_a_width_of_the_baseline_is_not_paired_with_it() -> None:

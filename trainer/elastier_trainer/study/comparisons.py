@@ -5,7 +5,7 @@ Pure functions of the metric by recipe, optimizer, width and seed.
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from elastier_trainer.study.statistics import (
@@ -49,18 +49,19 @@ def _compared(left: BySeed, right: BySeed) -> Row | None:
 
 
 def paired_rows(cells: Cells, baselines: Sequence[str]) -> Iterator[Row]:
-    """Every recipe against every baseline of the same width and optimizer."""
-    for baseline, (recipe, optimizer, width) in itertools.product(baselines, cells):
-        other = cells.get((baseline, optimizer, width))
-        if recipe != baseline and other is not None:
+    """Every recipe against every baseline of the same width and optimizer.
+
+    A baseline is compared with those before it, not with those after it too.
+    """
+    for place, baseline in enumerate(baselines):
+        for recipe, optimizer, width in cells:
+            other = cells.get((baseline, optimizer, width))
+            if other is None or recipe in baselines[: place + 1]:
+                continue
             compared = _compared(cells[recipe, optimizer, width], other)
             if compared:
-                yield {
-                    "recipe": recipe,
-                    "optimizer": optimizer,
-                    "baseline": baseline,
-                    "width": width,
-                } | compared
+                cell = {"recipe": recipe, "optimizer": optimizer, "baseline": baseline, "width": width}
+                yield cell | compared
 
 
 def across_rows(cells: Cells, baselines: Sequence[str], *, reference: str) -> Iterator[Row]:
@@ -94,8 +95,13 @@ def ladder_rows(cells: Cells) -> Iterator[Row]:
                 yield cell_row((recipe, optimizer, wider), difference=step) | {"next_smaller": narrower}
 
 
-def super_additivity_rows(cells: Cells, baselines: Sequence[str], *, reference: str) -> Iterator[Row]:
-    """Does a recipe with another optimizer gain more over a baseline than recipe and optimizer do alone?"""
+def super_additivity_rows(
+    cells: Cells, baselines: Sequence[str], *, nested: Collection[str], reference: str
+) -> Iterator[Row]:
+    """Does a nested recipe gain more with another optimizer than recipe and optimizer gain alone?
+
+    Over a baseline of networks by themselves, each with the reference optimizer.
+    """
     for baseline, (recipe, optimizer, width) in itertools.product(baselines, cells):
         four = {
             "both": cells[recipe, optimizer, width],
@@ -104,7 +110,7 @@ def super_additivity_rows(cells: Cells, baselines: Sequence[str], *, reference: 
             "neither": cells.get((baseline, reference, width)),
         }
         found = {name: by_seed for name, by_seed in four.items() if by_seed is not None}
-        if recipe in baselines or optimizer == reference or len(found) < len(four):
+        if recipe not in nested or baseline in nested or optimizer == reference or len(found) < len(four):
             continue
         beyond = interaction(**found)
         if beyond is not None:

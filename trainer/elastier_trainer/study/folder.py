@@ -80,7 +80,9 @@ def study(
             progress=progress,
             stop=stop,
         )
-        return StudyEnding(report=_write(plan, out, command), interrupted=run.interrupted)
+        return StudyEnding(
+            report=_write(plan, out, command, workers or config.workers), interrupted=run.interrupted
+        )
 
 
 def report_study(out: Path) -> Row:
@@ -93,11 +95,11 @@ def report_study(out: Path) -> Row:
         raise TrainerError(f"{out}: expected the folder of a study, found no {STUDY_YAML}")
     plan = make_plan(load_study(out / STUDY_YAML))
     with locked_study(out):
-        return _write(plan, out, _earlier_command(out))
+        return _write(plan, out, *_earlier(plan, out))
 
 
-def _write(plan: Plan, out: Path, command: str) -> Row:
-    report = build_report(plan, read_outcomes(plan, out), command=command)
+def _write(plan: Plan, out: Path, command: str, workers: int) -> Row:
+    report = build_report(plan, read_outcomes(plan, out), command=command, workers=workers)
     plots = draw_plots(report)
     for name in PLOTS:
         if name in plots:
@@ -118,11 +120,13 @@ def _keep_file(file: Path, config: StudyConfig, out: Path) -> None:
     atomic.write_file(kept, file.read_bytes())
 
 
-def _earlier_command(out: Path) -> str:
+def _earlier(plan: Plan, out: Path) -> tuple[str, int]:
+    """Command and number of workers of the last run, as its report says."""
     path = out / STUDY_JSON
     if not path.is_file():
-        return ""
+        return "", plan.study.workers
     try:
-        return str(json.loads(path.read_bytes())["command"])
+        report = json.loads(path.read_bytes())
+        return str(report["command"]), int(report["workers"])
     except (ValueError, KeyError, TypeError) as error:
         raise TrainerError(f"{path}: expected a study's report: {error!r}") from error

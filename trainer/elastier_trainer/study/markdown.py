@@ -206,7 +206,7 @@ def _cost_note(report: Row) -> str:
     study = report["study"]
     return (
         "Seconds in the training loop for all widths of a recipe and one seed, a TA that it trains included, tuning "
-        f"not; {study['threads']} thread(s) a run, {study['workers']} run(s) at a time."
+        f"not; {study['threads']} thread(s) a run, {report['workers']} run(s) at a time."
     )
 
 

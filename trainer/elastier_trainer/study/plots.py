@@ -154,6 +154,8 @@ def _cost(report: Row) -> Figure | None:
                 label=None if hollow and len(rows) > 1 else _label(row, report),
             )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("seconds of training all widths of a recipe, one seed")
     axes.set_ylabel(f"{', '.join(report['metric'])}: hollow student, full TA")
     axes.grid(alpha=0.3, which="both")

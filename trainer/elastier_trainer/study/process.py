@@ -41,7 +41,7 @@ def in_own_process(keep_open: int | None = None) -> TrainJob:
         code = _run_worker(order, stop, () if keep_open is None else (keep_open,))
         if code == STOPPED:
             raise JobStoppedError
-        result = read_result(order.folder) if code == 0 else None
+        result = read_result(order.folder)
         if result is None:
             raise TrainerError(_last_words(order.folder, code))
         return result

@@ -39,22 +39,25 @@ class Reported:
     """Of training the teacher, where the recipe trains one."""
 
 
-def build_report(plan: Plan, outcomes: Mapping[str, Outcome], *, command: str) -> Row:
+def build_report(plan: Plan, outcomes: Mapping[str, Outcome], *, command: str, workers: int) -> Row:
     """The whole of `study.json`.
 
     Args:
         plan: The study's plan.
         outcomes: What became of its jobs.
         command: What the user typed.
+        workers: Jobs at a time, which seconds depend on.
     """
     reported = list(_reported(plan, outcomes))
     cells = _cells(reported)
     findings = _batches(reported)
     ladder, baselines = ladder_of(plan.study), plan.study.baselines
     reference = next(iter(plan.study.optimizers))
+    nested = {unit.recipe for unit in plan.units.values() if unit.width is None}
     return {
         "name": plan.study.name,
         "command": command,
+        "workers": workers,
         "metric": sorted({run.result.metric for run in reported}),
         "student": ladder[0],
         "ta": ladder[-1],
@@ -63,7 +66,7 @@ def build_report(plan: Plan, outcomes: Mapping[str, Outcome], *, command: str) -
         "paired": list(paired_rows(cells, baselines)),
         "across_optimizers": list(across_rows(cells, baselines, reference=reference)),
         "ladders": list(ladder_rows(cells)),
-        "super_additivity": list(super_additivity_rows(cells, baselines, reference=reference)),
+        "super_additivity": list(super_additivity_rows(cells, baselines, nested=nested, reference=reference)),
         "cost": list(_costs(reported)),
         "tuned": [_tuned(plan, unit, outcomes) for unit in plan.units.values()],
         "batches": {"same": not findings, "differences": findings, "runs": len(reported)},

@@ -4,6 +4,7 @@ Started by `elastier_trainer.study.process`, which holds the other end of this p
 """
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -45,7 +46,9 @@ def _pipe_closed() -> Callable[[], bool]:
     closed = threading.Event()
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: a thread inside its buffer aborts the interpreter at its end.
+        while os.read(sys.stdin.fileno(), 1):
+            pass
         closed.set()
 
     threading.Thread(target=wait, daemon=True).start()

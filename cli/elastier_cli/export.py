@@ -14,8 +14,13 @@ from elastier_cli.tier_table import ladder_warnings, tier_rows, tier_tables
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a finished training run.")],
     out: Annotated[Path, typer.Option(help="The bundle's folder; an older bundle there is replaced.")],
-    widths: Annotated[
-        str | None, typer.Option(help="Widths to export, such as 8,64,512; all that were trained by default.")
+    students: Annotated[
+        str | None,
+        typer.Option(help="Students to export, such as w8,w64,w512; all that were trained by default."),
+    ] = None,
+    tiers: Annotated[
+        Path | None,
+        typer.Option(help="A tier file in place of the ladder, as `elastier frontier` writes it."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the run folder's by default.")] = None,
     version: Annotated[str, typer.Option(help="The model's version.")] = "1",
@@ -30,16 +35,21 @@ def export(
 
     elastier export build/run --out build/bundle
 
-    elastier export build/run --out build/bundle --widths 8,64,512 --name flights --version 2
+    elastier export build/run --out build/bundle --students w8,w64,w512 --name flights --version 2
+
+    elastier export build/run --out build/bundle --tiers build/frontier/tiers.yaml
     """
+    from elastier_exporter.bundling import Measuring
     from elastier_exporter.export import ExportOptions, export_bundle
 
+    if students is not None and tiers is not None:
+        raise typer.BadParameter("--students chooses from the ladder, --tiers replaces it: give one of them")
     options = ExportOptions(
         name=name,
         version=version,
-        widths=_widths(widths),
-        threads=threads,
-        runs=runs,
+        students=None if students is None else tuple(students.split(",")),
+        tiers=tiers,
+        measuring=Measuring(threads=threads, runs=runs),
         command=shlex.join(["elastier", *sys.argv[1:]]),
     )
     with progress_bars() as progress:
@@ -50,12 +60,3 @@ def export(
         )
     else:
         console.print(tier_tables(bundle))
-
-
-def _widths(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(f"--widths: expected numbers like 8,64,512, got {text!r}") from error

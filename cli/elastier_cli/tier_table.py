@@ -17,7 +17,10 @@ _PARAMETER_BYTES = 4
 
 
 def tier_rows(bundle: Bundle) -> list[dict[str, Any]]:
-    """One dictionary per tier, cheapest first; latencies in ms by rows of a batch, from the bundle's profile."""
+    """One dictionary per tier, cheapest first; latencies in ms by rows of a batch, from the bundle's profile.
+
+    The quality's keys are called after its metric: `auc`, `auc_low`, `auc_high`.
+    """
     return [
         {
             "name": tier.name,
@@ -25,9 +28,12 @@ def tier_rows(bundle: Bundle) -> list[dict[str, Any]]:
             "parameters": tier.parameters,
             "bytes": tier.parameters * _PARAMETER_BYTES,
             "flops_per_row": tier.flops_per_row,
-            "auc": tier.quality.value,
-            "auc_low": tier.quality.low,
-            "auc_high": tier.quality.high,
+            "layers": list(tier.layers),
+            "model_dim": tier.model_dim,
+            "metric": tier.quality.metric,
+            tier.quality.metric: tier.quality.value,
+            f"{tier.quality.metric}_low": tier.quality.low,
+            f"{tier.quality.metric}_high": tier.quality.high,
             "p50_ms": _latencies_ms(bundle, tier.name, "p50"),
             "p95_ms": _latencies_ms(bundle, tier.name, "p95"),
         }
@@ -52,18 +58,24 @@ def ladder_warnings(bundle: Bundle) -> list[str]:
         else:
             lines.append(
                 f"{tier.name} costs more than {best.name} and is worse: "
-                f"AUC {tier.quality.value:.4f} against {best.quality.value:.4f}"
+                f"{metric_label(tier.quality.metric)} {tier.quality.value:.4f} against {best.quality.value:.4f}"
             )
     return lines
 
 
+def metric_label(metric: str) -> str:
+    """A metric as people write it."""
+    return {"auc": "AUC", "r2": "R²"}.get(metric, metric)
+
+
 def _quality_table(bundle: Bundle, rows: list[dict[str, Any]]) -> Table:
     manifest, quality = bundle.manifest, bundle.manifest.tiers[0].quality
+    metric, label = quality.metric, metric_label(quality.metric)
     table = Table(
         title=f"{manifest.name} version {manifest.version}: {len(rows)} tiers",
-        caption=f"AUC on {quality.rows:,} {quality.split} rows with its 95 % interval",
+        caption=f"{label} on {quality.rows:,} {quality.split} rows with its 95 % interval",
     )
-    for header in ("tier", "width", "parameters", "size", "FLOPs a row", "AUC", "interval"):
+    for header in ("tier", "width", "parameters", "size", "FLOPs a row", label, "interval"):
         table.add_column(header, justify="left" if header == "tier" else "right")
     for row in rows:
         table.add_row(
@@ -72,8 +84,8 @@ def _quality_table(bundle: Bundle, rows: list[dict[str, Any]]) -> Table:
             f"{row['parameters']:,}",
             filesize.decimal(row["bytes"]),
             f"{row['flops_per_row']:,}",
-            f"{row['auc']:.4f}",
-            f"{row['auc_low']:.4f}–{row['auc_high']:.4f}",
+            f"{row[metric]:.4f}",
+            f"{row[f'{metric}_low']:.4f}–{row[f'{metric}_high']:.4f}",
         )
     return table
 

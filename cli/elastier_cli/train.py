@@ -93,7 +93,7 @@ def train(
 
 
 def _train_teacher(out: Path, file: Path | None, overrides: dict[str, Any], *, as_json: bool) -> None:
-    from elastier_trainer.config import load_config
+    from elastier_trainer.config_file import load_config
     from elastier_trainer.teachers.lightgbm import TeacherConfig, train_teacher
 
     data, schema = overrides.pop("data", None), overrides.pop("schema", None)
@@ -110,9 +110,9 @@ def _train_teacher(out: Path, file: Path | None, overrides: dict[str, Any], *, a
     if as_json:
         print_json(asdict(report))
         return
-    table = Table("split", "AUC", "95 % interval")
-    for split, auc in report.auc.items():
-        table.add_row(split, f"{auc.value:.4f}", f"{auc.low:.4f} to {auc.high:.4f}")
+    table = Table("split", report.metric, "95 % interval")
+    for split, found in report.quality.items():
+        table.add_row(split, f"{found.value:.4f}", f"{found.low:.4f} to {found.high:.4f}")
     console.print(table)
     console.print(
         f"logits of {report.rows:,} rows in {report.seconds:.0f} s: {report.logits}",
@@ -125,7 +125,7 @@ def _train_matta(
     out: Path, file: Path | None, overrides: dict[str, Any], *, resume: bool, force: bool, as_json: bool
 ) -> None:
     calm_threads()
-    from elastier_trainer.config import load_config
+    from elastier_trainer.config_file import load_config
     from elastier_trainer.folder import CONFIG_YAML
     from elastier_trainer.run import run_training
 
@@ -154,9 +154,11 @@ def _show(report: "TrainReport", config: "TrainConfig") -> None:
             soft_wrap=True,
         )
         return
-    table = Table("width", "validation AUC")
-    for width, auc in report.validation_auc.items():
-        table.add_row(f"{width}", f"{auc:.4f}")
+    for warning in report.warnings:
+        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    table = Table("student", f"validation {report.metric}")
+    for student, value in report.validation.items():
+        table.add_row(student, f"{value:.4f}")
     console.print(table)
     console.print(
         f"{report.ending}, {report.steps_taken} steps in {report.seconds:.0f} s; {report.weights}\n"

@@ -37,6 +37,8 @@ class Tier(FrozenModel):
     """Hidden units per kept block."""
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     """Indices of the TA's blocks that are kept, one per entry of `widths`."""
+    model_dim: PositiveInt | None = None
+    """Kept model dimension; None for a model whose dimension does not nest."""
     parameters: PositiveInt
     flops_per_row: PositiveInt
     graph: str

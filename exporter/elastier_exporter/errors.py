@@ -5,6 +5,7 @@ ElastierError
     ├── GraphError     the TA's graph is not one that tiers can be sliced from
     ├── NamingError    a name or version that no bundle can carry
     ├── ParityError    a tier does not answer as torch does
+    ├── SignatureError inputs of a kind that no bundle can carry
     └── TierError      tiers that were asked for, but that the TA does not hold
 """
 
@@ -27,6 +28,12 @@ class NamingError(ExporterError):
 
 class ParityError(ExporterError):
     """A tier does not answer as torch does; nothing was written."""
+
+
+class SignatureError(ExporterError):
+    """Inputs of a kind that no bundle can carry."""
+
+    exit_code = 2
 
 
 class TierError(ExporterError):

@@ -13,8 +13,7 @@ from elastier_contract.features import CATEGORICAL, NUMERIC, FeatureSchema
 from elastier_contract.signature import Signature
 from elastier_exporter.errors import ParityError
 from elastier_exporter.session import batches, run_rows
-from elastier_trainer.models.ranker import Ranker
-from elastier_trainer.nesting import Widths
+from elastier_trainer.submodel import Inputs, NestedModel, Submodel
 
 TOLERANCE = 1e-4
 """Largest difference between two logits of the same row that rounding may explain."""
@@ -22,9 +21,6 @@ TOLERANCE = 1e-4
 _INVENTED_ROWS = 256
 _FAR_DEVIATIONS = 1e6
 """Standard deviations from the mean: beyond any real column, and still far from overflow in float32."""
-
-Inputs = dict[str, torch.Tensor]
-"""Input name → tensor with R rows."""
 
 
 def invented_rows(signature: Signature, features: FeatureSchema, seed: int) -> Sequence[Inputs]:
@@ -37,7 +33,7 @@ def invented_rows(signature: Signature, features: FeatureSchema, seed: int) -> S
 
 def _corner_rows(features: FeatureSchema, rng: np.random.Generator) -> Inputs:
     """Each id the first (unknown) or the last, each number at the mean or far on either side of it."""
-    rows: Inputs = {}
+    rows: dict[str, torch.Tensor] = {}
     if features.categorical:
         last_C = np.array([column.size - 1 for column in features.categorical])
         ends_RC = rng.integers(0, 2, (_INVENTED_ROWS, len(last_C)))
@@ -51,15 +47,15 @@ def _corner_rows(features: FeatureSchema, rng: np.random.Generator) -> Inputs:
 
 @torch.inference_mode()
 def check_parity(
-    name: str, session: ort.InferenceSession, model: Ranker, widths: Widths, inputs: Inputs
+    name: str, session: ort.InferenceSession, model: NestedModel, submodel: Submodel, inputs: Inputs
 ) -> float:
     """Compare a tier's logits with the sub-model's on these rows, and give the largest difference.
 
     Raises:
         ParityError: It exceeds the tolerance, or a logit is not a number.
     """
-    expected_R = torch.cat([model(batch, widths)[:, 0] for batch in batches(inputs)]).numpy()
-    difference = float(np.max(np.abs(run_rows(session, inputs) - expected_R)))
+    expected_RC = torch.cat([model.logits(batch, [submodel])[0] for batch in batches(inputs)]).numpy()
+    difference = float(np.max(np.abs(run_rows(session, inputs) - expected_RC)))
     if not difference <= TOLERANCE:
         raise ParityError(
             f"tier {name!r}: expected logits within {TOLERANCE:g} of torch's, got a difference of {difference:g}; "

@@ -12,6 +12,7 @@ from elastier_contract.layout import Layout, session_attributes, session_config
 from elastier_contract.manifest import OUTPUT
 from elastier_contract.profile import RunTier
 from elastier_contract.signature import Signature
+from elastier_trainer.submodel import Inputs
 
 _BATCH_ROWS = 1024
 
@@ -26,20 +27,20 @@ def open_session(folder: Path, graph: str, layout: Layout, threads: int) -> ort.
     return ort.InferenceSession(folder / graph, options, providers=["CPUExecutionProvider"])
 
 
-def batches(inputs: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+def batches(inputs: Inputs) -> Iterator[dict[str, Tensor]]:
     """All rows in pieces whose activations stay small: tensors [R, ...] → tensors [at most 1024, ...]."""
     rows = len(next(iter(inputs.values())))
     for start in range(0, rows, _BATCH_ROWS):
         yield {name: x[start : start + _BATCH_ROWS] for name, x in inputs.items()}
 
 
-def run_rows(session: ort.InferenceSession, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
-    """Logits of all rows: tensors [R, ...] → [R]."""
+def run_rows(session: ort.InferenceSession, inputs: Inputs) -> NDArray[np.float32]:
+    """Outputs of all rows: tensors [R, ...] → [R, C]."""
     pieces = [
         session.run([OUTPUT], {name: x.numpy() for name, x in batch.items()})[0] for batch in batches(inputs)
     ]
-    logits: NDArray[np.float32] = np.concatenate(pieces)[:, 0]
-    return logits
+    logits_RC: NDArray[np.float32] = np.concatenate(pieces)
+    return logits_RC
 
 
 def runner(sessions: dict[str, ort.InferenceSession], signature: Signature) -> RunTier:

@@ -1,4 +1,4 @@
-"""The TA as one ONNX graph, whose initializers are called as the parameters are in torch."""
+"""A network as one ONNX graph, whose initializers are called as the parameters are in torch."""
 
 import logging
 import warnings
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from elastier_contract.signature import Signature
 from elastier_exporter.errors import GraphError
-from elastier_trainer.models.ranker import Ranker
-from elastier_trainer.nesting import Widths
 
 OPSET = 20
 _EXAMPLE_ROWS = 4
@@ -25,48 +23,48 @@ _NOISE = (
 """Warnings of torch's exporter about itself."""
 
 
-class _FixedWidths(nn.Module):
-    """A model with positional inputs and widths that are not inputs, as an export needs it."""
+class _Positional(nn.Module):
+    """A module with named inputs as one with positional ones, as an export needs it."""
 
-    def __init__(self, model: Ranker, names: Sequence[str], widths: Widths) -> None:
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
-        self.model = model
+        self.model = module
         self.names = tuple(names)
-        self.widths = widths
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        logits_B1: Tensor = self.model(dict(zip(self.names, tensors, strict=True)), self.widths)
-        return logits_B1
+        logits_BC: Tensor = self.model(**dict(zip(self.names, tensors, strict=True)))
+        # A module of one output may leave the column out.
+        return logits_BC if logits_BC.ndim > 1 else logits_BC[:, None]
 
 
-def export_ta(model: Ranker, signature: Signature) -> ir.Model:
-    """Export the TA at its full widths; the number of rows stays open.
+def export_graph(module: nn.Module, signature: Signature) -> ir.Model:
+    """Export a sub-model by itself; the number of rows stays open.
 
     The graph is left as it was traced: torch's optimizer merges initializers of equal value and drops biases of
     zero, and then a parameter can no longer be found by its name. ONNX Runtime optimizes at load anyway.
 
     Returns:
-        A graph whose initializers carry the names of `model.state_dict()`.
+        A graph whose initializers carry the names of `module.state_dict()`.
 
     Raises:
         GraphError: Torch cannot trace the model, or cannot say it in ONNX.
     """
-    ta = _traced(model, signature)
-    for name in [name for name in ta.graph.initializers if name.startswith(_PREFIX)]:
-        value = ta.graph.initializers.pop(name)
+    traced = _traced(module, signature)
+    for name in [name for name in traced.graph.initializers if name.startswith(_PREFIX)]:
+        value = traced.graph.initializers.pop(name)
         value.name = name.removeprefix(_PREFIX)
-        ta.graph.initializers[value.name] = value
-    return ta
+        traced.graph.initializers[value.name] = value
+    return traced
 
 
-def _traced(model: Ranker, signature: Signature) -> ir.Model:
+def _traced(module: nn.Module, signature: Signature) -> ir.Model:
     names = [spec.name for spec in signature.inputs]
     example = signature.sample_inputs(_EXAMPLE_ROWS, np.random.default_rng(0))
     rows = torch.export.Dim("rows")
     try:
         with _quiet():
             program = torch.onnx.export(
-                _FixedWidths(model, names, model.full_widths).eval(),
+                _Positional(module, names).eval(),
                 tuple(torch.from_numpy(example[name]) for name in names),
                 dynamo=True,
                 optimize=False,
@@ -78,7 +76,7 @@ def _traced(model: Ranker, signature: Signature) -> ir.Model:
             )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise GraphError(f"expected a TA that torch can export to ONNX, got: {reason}") from error
+        raise GraphError(f"expected a model that torch can export to ONNX, got: {reason}") from error
     if program is None:
         raise GraphError("expected torch.onnx.export to give a program, got none")
     exported: ir.Model = program.model

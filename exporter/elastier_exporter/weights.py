@@ -1,13 +1,15 @@
-"""The one weights file: every parameter of the TA once, in ranges that tiers share.
+"""The one weights file: every parameter of the nested model once, in ranges that tiers share.
 
-Layout A: each parameter begins on a page; a narrower tier uses the same offset and a shorter length. That needs
-nested parameters to nest along their first axis, which is how the nested layers keep them.
+Layout A: each parameter begins on a page; a narrower tier uses the same offset and a shorter length. What does
+not nest along first axes (a smaller model dimension) is appended for the tier alone.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx_ir as ir
@@ -26,9 +28,17 @@ class Range:
     offset: int
     shape: tuple[int, ...]
 
-    def tensor(self, name: str, kept: int | None = None) -> ir.ExternalTensor:
-        """The parameter, or its first `kept` rows, as a reference into the weights file."""
-        shape = self.shape if kept is None else (kept, *self.shape[1:])
+    def tensor(self, name: str, shape: Sequence[int]) -> ir.ExternalTensor:
+        """The parameter's first `shape[0]` rows, all of the rest, as a reference into the weights file.
+
+        Raises:
+            GraphError: That shape is not contiguous in it.
+        """
+        if tuple(shape[1:]) != self.shape[1:] or tuple(shape[:1]) > self.shape[:1]:
+            raise GraphError(
+                f"parameter {name!r}: expected a prefix along the first axis of {list(self.shape)}, "
+                f"got {list(shape)}"
+            )
         return ir.ExternalTensor(
             WEIGHTS_FILE,
             self.offset,
@@ -39,18 +49,28 @@ class Range:
         )
 
 
-def write_weights(folder: Path, weights: Weights) -> dict[str, Range]:
-    """Write the weights file into a bundle's folder, and say where each parameter lies.
+class WeightsFile:
+    """The weights file of a bundle while it is written."""
 
-    Raises:
-        GraphError: A parameter is not of 32-bit floats, which the graphs' references say it is.
-    """
-    ranges: dict[str, Range] = {}
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def append(self, name: str, array: NDArray[np.float32]) -> Range:
+        """Write a parameter at the next page.
+
+        Raises:
+            GraphError: It is not of 32-bit floats, which the graphs' references say it is.
+        """
+        if array.dtype != np.float32:
+            raise GraphError(f"parameter {name!r}: expected float32, got {array.dtype}")
+        self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT_BYTES))
+        place = Range(offset=self._file.tell(), shape=array.shape)
+        self._file.write(np.ascontiguousarray(array, dtype="<f4").tobytes())
+        return place
+
+
+@contextmanager
+def weights_file(folder: Path) -> Iterator[WeightsFile]:
+    """Write the weights file of the bundle in `folder`."""
     with (folder / WEIGHTS_FILE).open("wb") as file:
-        for name, array in weights.items():
-            if array.dtype != np.float32:
-                raise GraphError(f"parameter {name!r}: expected float32, got {array.dtype}")
-            file.write(b"\0" * (-file.tell() % ALIGNMENT_BYTES))
-            ranges[name] = Range(offset=file.tell(), shape=array.shape)
-            file.write(np.ascontiguousarray(array, dtype="<f4").tobytes())
-    return ranges
+        yield WeightsFile(file)

@@ -11,7 +11,7 @@ from elastier_cli.main import app
 from elastier_contract.bundle import open_bundle
 from elastier_contract.errors import BundleError, ElastierError
 from elastier_exporter.errors import TierError
-from elastier_trainer.config import load_config
+from elastier_trainer.config_file import load_config
 from elastier_trainer.errors import TrainerError
 from elastier_trainer.run import run_training
 from support.processes import run_to_end
@@ -42,7 +42,7 @@ def test_all_widths_are_exported_by_default_under_the_runs_name(trained_run: Pat
 
 def test_widths_name_and_version_are_what_was_asked_for(trained_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    result = export(trained_run, out, "--widths", "8,4", "--name", "ctr", "--version", "2.1", "--json")
+    result = export(trained_run, out, "--students", "w8,w4", "--name", "ctr", "--version", "2.1", "--json")
     assert result.exit_code == 0, result.output
     document, bundle = json.loads(result.stdout), open_bundle(out)
     assert document["bundle"] == str(out)
@@ -55,19 +55,17 @@ def test_widths_name_and_version_are_what_was_asked_for(trained_run: Path, tmp_p
 
 def test_an_older_bundle_is_replaced(trained_run: Path, tmp_path: Path) -> None:
     for version in ("1", "2"):
-        assert export(trained_run, tmp_path / "bundle", "--widths", "2", "--version", version).exit_code == 0
+        assert (
+            export(trained_run, tmp_path / "bundle", "--students", "w2", "--version", version).exit_code == 0
+        )
     assert open_bundle(tmp_path / "bundle").manifest.version == "2"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-@pytest.mark.parametrize("widths", ["8,x", "8;4", "", "8,", "1.5", "w8"])
-def test_widths_that_are_no_numbers_are_a_usage_error_that_shows_them(
-    trained_run: Path, tmp_path: Path, widths: str
-) -> None:
-    result = export(trained_run, tmp_path / "bundle", "--widths", widths)
+def test_students_and_a_tier_file_at_once_are_a_usage_error(trained_run: Path, tmp_path: Path) -> None:
+    result = export(trained_run, tmp_path / "bundle", "--students", "w2", "--tiers", "tiers.yaml")
     assert result.exit_code == 2
-    shown = re.sub(r"[\s│]+", " ", result.stderr)
-    assert f"expected numbers like 8,64,512, got {widths!r}" in shown
+    assert "give one of them" in re.sub(r"[\s│]+", " ", result.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -81,25 +79,26 @@ def test_numbers_out_of_range_are_a_usage_error(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("widths", ["3", "2,1024", "-8", "0"])
-def test_widths_that_were_not_trained_are_named(trained_run: Path, tmp_path: Path, widths: str) -> None:
-    result = export(trained_run, tmp_path / "bundle", f"--widths={widths}")
-    unknown = [int(width) for width in widths.split(",") if int(width) not in SMALL_LADDER]
+STUDENTS = [f"w{width}" for width in SMALL_LADDER]
+
+
+@pytest.mark.parametrize("students", ["w3", "w2,w1024", "8", ""])
+def test_students_that_were_not_trained_are_named(trained_run: Path, tmp_path: Path, students: str) -> None:
+    result = export(trained_run, tmp_path / "bundle", f"--students={students}")
+    unknown = [name for name in students.split(",") if name not in STUDENTS]
     assert isinstance(result.exception, TierError)
-    assert str(result.exception) == (
-        f"expected widths that the run trained, of {list(SMALL_LADDER)}, got {unknown}"
-    )
+    assert str(result.exception) == f"expected students that the run trained, of {STUDENTS}, got {unknown}"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_tells_an_unknown_width_in_one_line_and_exits_with_2(
+def test_a_process_tells_an_unknown_student_in_one_line_and_exits_with_2(
     trained_run: Path, tmp_path: Path
 ) -> None:
-    arguments = ["export", str(trained_run), "--out", str(tmp_path / "bundle"), "--widths", "3", "--json"]
+    arguments = ["export", str(trained_run), "--out", str(tmp_path / "bundle"), "--students", "w3", "--json"]
     finished = run_to_end(["-m", "elastier_cli", *arguments])
     assert (finished.returncode, finished.stdout) == (2, "")
     last = finished.stderr.splitlines()[-1]
-    assert last == "error: expected widths that the run trained, of [2, 4, 8, 16], got [3]"
+    assert last == f"error: expected students that the run trained, of {STUDENTS}, got ['w3']"
     assert "Traceback" not in finished.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -126,7 +125,7 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(trained_run: Path, tmp_pa
 def test_a_name_that_no_url_can_carry_is_refused_and_nothing_is_written(
     trained_run: Path, tmp_path: Path
 ) -> None:
-    result = export(trained_run, tmp_path / "bundle", "--widths", "2", "--name", "a/b")
+    result = export(trained_run, tmp_path / "bundle", "--students", "w2", "--name", "a/b")
     assert isinstance(result.exception, ElastierError)
     assert "name" in str(result.exception)
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from elastier_cli.main import app
 from elastier_cli.tier_table import tier_rows, tier_tables
 from elastier_contract.bundle import Bundle, open_bundle
-from elastier_trainer.config import load_config
+from elastier_trainer.config_file import load_config
 from elastier_trainer.run import run_training
 from support.processes import run_to_end
 from support.small_run import write_small_run
@@ -21,6 +21,9 @@ ROW_KEYS = [
     "parameters",
     "bytes",
     "flops_per_row",
+    "layers",
+    "model_dim",
+    "metric",
     "auc",
     "auc_low",
     "auc_high",
@@ -79,9 +82,9 @@ def test_a_bundle_tells_what_was_typed_to_train_and_to_export(
 ) -> None:
     run_training(load_config(write_small_run(tmp_path)), tmp_path / "run", command="elastier train")
     run, out = str(tmp_path / "run"), tmp_path / "a bundle"
-    arguments = ["export", run, "--out", str(out), "--runs", "1", "--widths", "2"]
+    arguments = ["export", run, "--out", str(out), "--runs", "1", "--students", "w2"]
     monkeypatch.setattr("sys.argv", ["elastier", *arguments])
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
-    typed = f"elastier train && elastier export {run} --out '{out}' --runs 1 --widths 2"
+    typed = f"elastier train && elastier export {run} --out '{out}' --runs 1 --students w2"
     assert open_bundle(out).manifest.provenance.command == typed

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elastier_trainer.config import load_config
+from elastier_trainer.config_file import load_config
 from elastier_trainer.run import run_training
 from support.small_run import write_small_run
 

@@ -7,20 +7,27 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from elastier_contract.bundle import Bundle, open_bundle
 from elastier_contract.errors import BundleError
+from elastier_exporter.bundling import Measuring
 from elastier_exporter.errors import ParityError, TierError
 from elastier_exporter.export import ExportOptions, export_bundle
-from elastier_exporter.weights import Range, write_weights
+from elastier_exporter.weights import Range, WeightsFile
 from elastier_server.engine.ort import open_engine
+from elastier_trainer.config_file import load_config
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import CheckpointError, DataError
-from elastier_trainer.evaluate import evaluate_widths
+from elastier_trainer.evaluate import evaluate_ladder
+from elastier_trainer.frontier.tiers_file import write_tiers
+from elastier_trainer.run import run_training
+from elastier_trainer.submodel import Ladder, Submodel
 from elastier_trainer.trained import load_trained
-from support.small_run import SMALL_LADDER
+from support.small_run import SMALL_LADDER, write_small_run
 
-QUICK = ExportOptions(name="small", version="7", runs=2, command="elastier export run")
+ONCE = Measuring(runs=1)
+QUICK = ExportOptions(name="small", version="7", measuring=ONCE, command="elastier export run")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,9 @@ def test_the_bundle_says_what_its_tiers_are_and_where_they_come_from(bundle: Bun
     assert (manifest.name, manifest.version, manifest.layout) == ("small", "7", "a")
     assert [tier.name for tier in manifest.tiers] == ["w2", "w4", "w8", "w16"]
     assert [tier.widths for tier in manifest.tiers] == [(width, width) for width in SMALL_LADDER]
-    assert manifest.tiers[-1].parameters == sum(p.numel() for p in trained.model.parameters())
+    ta = trained.model.extract(trained.model.full)
+    assert manifest.tiers[-1].parameters == sum(p.numel() for p in ta.parameters())
+    assert manifest.tiers[-1].model_dim == 8
     assert manifest.features == trained.model.features
     assert manifest.provenance.command == "elastier train --config config.yaml && elastier export run"
     assert manifest.provenance.data_sha256 == trained.data_sha256
@@ -46,16 +55,18 @@ def test_every_tier_is_served_with_torchs_answers(bundle: Bundle, small_run: Pat
     engine = open_engine(bundle, threads=1)
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     answers = [engine.run(tier, inputs)["logits"] for tier in range(4)]
-    for widths, answer in zip(trained.ladder, answers, strict=True):
-        with torch.inference_mode():
-            np.testing.assert_allclose(answer, trained.model(tensors, widths).numpy(), atol=1e-5)
+    with torch.inference_mode():
+        expected = trained.model.logits(tensors, trained.ladder.submodels)
+    for logits_RC, answer in zip(expected, answers, strict=True):
+        np.testing.assert_allclose(answer, logits_RC.numpy(), atol=1e-5)
     assert not np.allclose(answers[0], answers[3], atol=1e-3)
 
 
 def test_quality_is_the_runs_own_on_validation_rows(bundle: Bundle, small_run: Path) -> None:
     trained = load_trained(small_run)
     dataset = load_dataset(trained.data, trained.schema)
-    expected = evaluate_widths(trained.model, dataset, "validation", trained.ladder)
+    submodels = trained.ladder.submodels
+    expected = evaluate_ladder(trained.model, dataset, "validation", submodels, trained.task)
     for tier, auc in zip(bundle.manifest.tiers, expected, strict=True):
         quality = tier.quality
         assert (quality.value, quality.low, quality.high) == pytest.approx(
@@ -64,7 +75,9 @@ def test_quality_is_the_runs_own_on_validation_rows(bundle: Bundle, small_run: P
         assert (quality.metric, quality.split, quality.rows) == ("auc", "validation", 100)
 
 
-def test_every_weight_lies_once_in_the_file_and_tiers_share_its_beginning(bundle: Bundle) -> None:
+def test_every_weight_lies_once_in_the_file_and_tiers_share_its_beginning(
+    bundle: Bundle, small_run: Path
+) -> None:
     graphs = {
         tier.name: onnx.load(bundle.graph_path(tier), load_external_data=False)
         for tier in bundle.manifest.tiers
@@ -82,27 +95,28 @@ def test_every_weight_lies_once_in_the_file_and_tiers_share_its_beginning(bundle
         assert int(place["offset"]) % 4096 == 0
         for width in (2, 4, 8):
             narrow = places[f"w{width}"][weight]
-            assert (narrow["location"], narrow["offset"]) == ("weights.bin", place["offset"])
+            assert narrow["location"] == "weights.bin"
+            own = weight.startswith(("norms.", "final_norms.", "heads."))
+            assert (narrow["offset"] == place["offset"]) is not own
             nested = weight.startswith("blocks.") and weight.rpartition(".")[2] in {
                 "up_HD",
                 "up_bias_H",
                 "down_HD",
             }
             assert narrow["dims"] == ([width, *place["dims"][1:]] if nested else place["dims"])
-    raw = sum(4 * int(np.prod(place["dims"])) for place in places["w16"].values())
-    assert raw <= bundle.weights_path.stat().st_size <= raw + 4096 * len(places["w16"])
+    trained = load_trained(small_run)
+    sizes = [4 * parameter.numel() for parameter in trained.model.parameters()]
+    assert sum(sizes) <= bundle.weights_path.stat().st_size <= sum(sizes) + 4096 * len(sizes)
     assert all(bundle.graph_path(tier).stat().st_size < 65536 for tier in bundle.manifest.tiers)
 
 
-def test_a_chosen_ladder_keeps_the_ta_and_an_untrained_width_is_refused(
-    small_run: Path, tmp_path: Path
-) -> None:
-    options = ExportOptions(widths=(4,), runs=1)
+def test_chosen_students_keep_the_ta_and_an_untrained_one_is_refused(small_run: Path, tmp_path: Path) -> None:
+    options = ExportOptions(students=("w4",), measuring=ONCE)
     bundle = export_bundle(small_run, tmp_path / "bundle", options=options)
     assert [tier.name for tier in bundle.manifest.tiers] == ["w4", "w16"]
     assert bundle.manifest.name == "run"
-    with pytest.raises(TierError, match=r"of \[2, 4, 8, 16\], got \[3\]"):
-        export_bundle(small_run, tmp_path / "bundle", options=ExportOptions(widths=(3, 4)))
+    with pytest.raises(TierError, match=r"got \['w3'\]"):
+        export_bundle(small_run, tmp_path / "bundle", options=ExportOptions(students=("w3", "w4")))
 
 
 def test_a_tier_that_differs_is_named_and_nothing_is_written(
@@ -111,12 +125,15 @@ def test_a_tier_that_differs_is_named_and_nothing_is_written(
     out = tmp_path / "bundle"
     old = export_bundle(small_run, out, options=QUICK)
 
-    def spoiled(folder: Path, weights: dict[str, np.ndarray]) -> dict[str, Range]:
-        changed = {name: array.copy() for name, array in weights.items()}
-        changed["blocks.1.up_HD"][6, 0] += 1.0  # a hidden unit that w2 and w4 do not have
-        return write_weights(folder, changed)
+    append = WeightsFile.append
 
-    monkeypatch.setattr("elastier_exporter.export.write_weights", spoiled)
+    def spoiled(file: WeightsFile, name: str, array: NDArray[np.float32]) -> Range:
+        changed = array.copy()
+        if name == "blocks.1.up_HD":
+            changed[6, 0] += 1.0  # a hidden unit that w2 and w4 do not have
+        return append(file, name, changed)
+
+    monkeypatch.setattr(WeightsFile, "append", spoiled)
     with pytest.raises(ParityError, match=r"tier 'w8': expected logits within 0\.0001"):
         export_bundle(small_run, out, options=QUICK)
     assert open_bundle(out).manifest == old.manifest
@@ -144,3 +161,48 @@ def test_data_that_changed_since_training_are_refused(small_run: Path, tmp_path:
     finally:
         record_path.write_text(original)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_students_along_every_axis_are_served_with_torchs_answers(tmp_path: Path) -> None:
+    ladder = [
+        {"width": 4, "layers": 1},
+        {"width": 8, "layers": 2, "spacing": "even"},
+        {"width": 16, "model_dim": 4},
+        {"width": [4, 16, 8]},
+        16,
+    ]
+    config = write_small_run(
+        tmp_path, ladder=ladder, middle="per_block", model={"model_dim": 8, "hidden": 16, "blocks": 3}
+    )
+    run_training(load_config(config), tmp_path / "run")
+    bundle = export_bundle(tmp_path / "run", tmp_path / "bundle", options=QUICK)
+    trained = load_trained(tmp_path / "run")
+    inputs = bundle.manifest.signature.sample_inputs(50, np.random.default_rng(5))
+    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    engine = open_engine(bundle, threads=1)
+    assert {tier.name for tier in bundle.manifest.tiers} == set(trained.ladder.names)
+    for index, tier in enumerate(bundle.manifest.tiers):
+        student = trained.ladder.students[tier.name]
+        assert (tier.widths, tier.layers, tier.model_dim) == (
+            student.widths,
+            student.layers,
+            student.model_dim,
+        )
+        with torch.inference_mode():
+            expected = trained.model.logits(tensors, [student])[0].numpy()
+        np.testing.assert_allclose(engine.run(index, inputs)["logits"], expected, atol=1e-5)
+    # Only the smaller model dimension needs weights of its own: width and depth are prefixes of the TA's.
+    shared = sum(4 * parameter.numel() for parameter in trained.model.parameters())
+    thin = trained.model.extract(trained.ladder.students["w16-d4"])
+    own = sum(4 * parameter.numel() for parameter in thin.parameters())
+    parameters = len(list(trained.model.parameters())) + len(list(thin.parameters()))
+    assert bundle.weights_path.stat().st_size <= shared + own + 4096 * parameters
+
+
+def test_a_tier_file_replaces_the_ladder(small_run: Path, tmp_path: Path) -> None:
+    full = load_trained(small_run).model.full
+    mix = Submodel(widths=(2, 8), layers=(0, 1), model_dim=8)
+    write_tiers(tmp_path / "tiers.yaml", Ladder(students={"mix": mix, "ta": full}))
+    options = ExportOptions(name="mixed", tiers=tmp_path / "tiers.yaml", measuring=ONCE)
+    bundle = export_bundle(small_run, tmp_path / "bundle", options=options)
+    assert [(tier.name, tier.widths) for tier in bundle.manifest.tiers] == [("mix", (2, 8)), ("ta", (16, 16))]

@@ -11,17 +11,20 @@ import pytest
 
 from elastier_contract.bundle import open_bundle
 from elastier_contract.errors import BundleNotFoundError
+from elastier_exporter.bundling import Measuring
 from elastier_exporter.export import ExportOptions, export_bundle
 
 EXPORT = """
 import sys
 from pathlib import Path
+from elastier_exporter.bundling import Measuring
 from elastier_exporter.export import ExportOptions, export_bundle
 
 def progress(task, done, total, detail=""):
     print(task, detail, f"{done:g}/{total:g}", flush=True)
 
-export_bundle(Path(sys.argv[1]), Path(sys.argv[2]), options=ExportOptions(version="new", runs=2), progress=progress)
+options = ExportOptions(version="new", measuring=Measuring(runs=2))
+export_bundle(Path(sys.argv[1]), Path(sys.argv[2]), options=options, progress=progress)
 """
 SEALS = "22/22"
 """After the last of two rounds at eleven batch sizes only the sealing is left."""
@@ -30,7 +33,9 @@ SEALS = "22/22"
 @pytest.fixture(scope="module")
 def old_bundle(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("old") / "bundle"
-    return export_bundle(small_run, out, options=ExportOptions(version="old", runs=1)).path
+    return export_bundle(
+        small_run, out, options=ExportOptions(version="old", measuring=Measuring(runs=1))
+    ).path
 
 
 def kill_an_export_at(moment: str, run: Path, out: Path) -> None:
@@ -44,7 +49,7 @@ def kill_an_export_at(moment: str, run: Path, out: Path) -> None:
     assert process.returncode == -signal.SIGKILL or moment.endswith(SEALS)
 
 
-@pytest.mark.parametrize("moment", ["export TA", "export w16 AUC"])
+@pytest.mark.parametrize("moment", ["export TA", "export w16 auc"])
 def test_a_killed_export_leaves_the_old_bundle_and_the_next_one_no_rest(
     small_run: Path, old_bundle: Path, tmp_path: Path, moment: str
 ) -> None:
@@ -53,7 +58,7 @@ def test_a_killed_export_leaves_the_old_bundle_and_the_next_one_no_rest(
     kill_an_export_at(moment, small_run, out)
     assert open_bundle(out).manifest.version == "old"
 
-    export_bundle(small_run, out, options=ExportOptions(version="next", runs=1))
+    export_bundle(small_run, out, options=ExportOptions(version="next", measuring=Measuring(runs=1)))
     assert open_bundle(out).manifest.version == "next"
     assert os.listdir(tmp_path) == ["bundle"]
 
@@ -66,7 +71,7 @@ def test_a_killed_first_export_leaves_no_bundle_and_the_next_one_no_rest(
     with pytest.raises(BundleNotFoundError):
         open_bundle(out)
 
-    export_bundle(small_run, out, options=ExportOptions(version="next", runs=1))
+    export_bundle(small_run, out, options=ExportOptions(version="next", measuring=Measuring(runs=1)))
     assert open_bundle(out).manifest.version == "next"
     assert os.listdir(tmp_path) == ["bundle"]
 
@@ -79,6 +84,6 @@ def test_an_export_killed_as_it_seals_leaves_the_old_bundle_or_the_new_one(
     kill_an_export_at(f"profile 1024 rows {SEALS}", small_run, out)
     assert open_bundle(out).manifest.version in {"old", "new"}
 
-    export_bundle(small_run, out, options=ExportOptions(version="next", runs=1))
+    export_bundle(small_run, out, options=ExportOptions(version="next", measuring=Measuring(runs=1)))
     assert open_bundle(out).manifest.version == "next"
     assert os.listdir(tmp_path) == ["bundle"]

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from elastier_contract.features import FeatureSchema, NumericColumn
 from elastier_contract.signature import Signature, TensorSpec
+from elastier_exporter.bundling import check_name
 from elastier_exporter.errors import GraphError, NamingError
-from elastier_exporter.export import ExportOptions, choose_name, export_bundle
-from elastier_exporter.torch_export import export_ta
+from elastier_exporter.export import ExportOptions, export_bundle
+from elastier_exporter.torch_export import export_graph
 from elastier_trainer.models.ranker import Ranker
 from elastier_trainer.nesting import NestedFeedForward
 
@@ -27,15 +28,14 @@ def test_a_name_that_no_bundle_can_carry_is_shown_before_the_run_is_even_read(
 
 
 def test_a_run_folder_whose_name_is_no_models_name_needs_another(tmp_path: Path) -> None:
-    run = tmp_path / "my run"
     with pytest.raises(NamingError, match="got 'my run': --name gives another"):
-        choose_name(run, ExportOptions())
-    assert choose_name(run, ExportOptions(name="ctr")) == "ctr"
+        export_bundle(tmp_path / "my run", tmp_path / "bundle", options=ExportOptions())
+    check_name("ctr", "1")
 
 
-def test_a_version_that_no_bundle_can_carry_is_shown(tmp_path: Path) -> None:
+def test_a_version_that_no_bundle_can_carry_is_shown() -> None:
     with pytest.raises(NamingError, match=r"expected a version of letters, .* got '1 2': --version"):
-        choose_name(tmp_path / "run", ExportOptions(version="1 2"))
+        check_name("run", "1 2")
 
 
 def test_a_model_that_torch_cannot_trace_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +49,6 @@ def test_a_model_that_torch_cannot_trace_is_an_error_of_ours(monkeypatch: pytest
         outputs=(TensorSpec(name="logits", datatype="FP32", shape=(-1, 1)),),
     )
     torch.manual_seed(0)
-    with pytest.raises(GraphError, match="expected a TA that torch can export to ONNX, got: ") as refused:
-        export_ta(Ranker(features, model_dim=8, hidden=(16,)), signature)
+    with pytest.raises(GraphError, match="expected a model that torch can export to ONNX, got: ") as refused:
+        export_graph(Ranker(features, model_dim=8, hidden=(16,)), signature)
     assert "\n" not in str(refused.value)

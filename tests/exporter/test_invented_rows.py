@@ -12,13 +12,14 @@ from elastier_contract.bundle import open_bundle
 from elastier_contract.errors import BundleNotFoundError
 from elastier_contract.features import CategoricalColumn, FeatureSchema, NumericColumn
 from elastier_contract.signature import Signature, TensorSpec
+from elastier_exporter.bundling import Measuring
 from elastier_exporter.errors import ParityError
 from elastier_exporter.export import ExportOptions, export_bundle
 from elastier_exporter.parity import check_parity, invented_rows
 from elastier_exporter.session import open_session
 from elastier_exporter.slicing import point_at_weights
-from elastier_exporter.torch_export import export_ta
-from elastier_exporter.weights import Range, write_weights
+from elastier_exporter.torch_export import export_graph
+from elastier_exporter.weights import Range, WeightsFile, weights_file
 from elastier_trainer.models.ranker import Ranker
 
 LARGE = CategoricalColumn(name="city", values=tuple(f"c{index}" for index in range(50_000)))
@@ -55,36 +56,45 @@ def test_rows_have_the_columns_of_the_schema_and_a_model_answers_them_by_numbers
     for rows in invented_rows(signature_of(features), features, 0):
         assert rows.keys() == names
         with torch.inference_mode():
-            assert torch.isfinite(model(rows, (16,))).all()
+            assert torch.isfinite(model(**rows)).all()
 
 
 def test_a_difference_in_the_last_id_alone_is_found(tmp_path: Path) -> None:
     features = FeatureSchema(categorical=(LARGE,))
     torch.manual_seed(0)
     model, signature = Ranker(features, model_dim=8, hidden=(16,)).eval(), signature_of(features)
-    ta = export_ta(model, signature)
+    ta = export_graph(model, signature)
     weights = {name: parameter.detach().numpy().copy() for name, parameter in model.named_parameters()}
     weights["embedding.weight"][-1, 0] += 1.0
-    point_at_weights(ta, write_weights(tmp_path, weights))
+    with weights_file(tmp_path) as file:
+        tensors = {
+            name: file.append(name, array).tensor(name, array.shape) for name, array in weights.items()
+        }
+    point_at_weights(ta, tensors)
     ir.save(ta, tmp_path / "ta.onnx")
     session = open_session(tmp_path, "ta.onnx", "a", 1)
     random, corners = invented_rows(signature, features, 0)
-    assert check_parity("ta", session, model, (16,), random) < 1e-4
+    assert check_parity("ta", session, model, model.full, random) < 1e-4
     with pytest.raises(ParityError, match=r"tier 'ta': expected logits within 0\.0001"):
-        check_parity("ta", session, model, (16,), corners)
+        check_parity("ta", session, model, model.full, corners)
 
 
 def test_a_difference_that_no_validation_row_shows_still_stops_an_export(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoiled(folder: Path, weights: dict[str, NDArray[np.float32]]) -> dict[str, Range]:
-        changed = {name: array.copy() for name, array in weights.items()}
-        changed["embedding.weight"][0, 0] += 1.0  # of the unknown value, which training data do not have
-        return write_weights(folder, changed)
+    append = WeightsFile.append
 
-    monkeypatch.setattr("elastier_exporter.export.write_weights", spoiled)
+    def spoiled(file: WeightsFile, name: str, array: NDArray[np.float32]) -> Range:
+        changed = array.copy()
+        if name == "embedding.weight":
+            changed[0, 0] += 1.0  # of the unknown value, which training data do not have
+        return append(file, name, changed)
+
+    monkeypatch.setattr(WeightsFile, "append", spoiled)
     with pytest.raises(ParityError, match="tier 'w2'"):
-        export_bundle(small_run, tmp_path / "bundle", options=ExportOptions(name="small", runs=1))
+        export_bundle(
+            small_run, tmp_path / "bundle", options=ExportOptions(name="small", measuring=Measuring(runs=1))
+        )
     with pytest.raises(BundleNotFoundError):
         open_bundle(tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

@@ -49,8 +49,8 @@ def server_process(arguments: Sequence[str]) -> Iterator[ServerProcess]:
             process.kill()
 
 
-def run_to_end(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def run_to_end(arguments: Sequence[str], *, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments to its end."""
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False
     )

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from elastier_trainer.config import yaml_text
+from elastier_trainer.config_file import yaml_text
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.teachers.logits import write_logits
 

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from elastier_trainer.checkpoint import load_trained
-from elastier_trainer.config import load_config
+from elastier_trainer.config_file import load_config
 from elastier_trainer.errors import CheckpointError, TrainerError
 from elastier_trainer.folder import locked
 from elastier_trainer.run import TrainReport, run_training
@@ -104,7 +104,7 @@ def test_a_finished_run_is_refused_without_a_word_and_kept_with_resume(config_fi
     with pytest.raises(TrainerError, match="found a finished run; continue it with --resume or start over"):
         run_training(config, run)
     again = run_training(config, run, resume=True)
-    assert (again.ending, again.validation_auc) == ("finished before", first.validation_auc)
+    assert (again.ending, again.validation) == ("finished before", first.validation)
     assert (run / "model/model.safetensors").read_bytes() == before
 
 
@@ -174,7 +174,7 @@ def test_two_trainers_in_one_folder_the_second_is_refused(config_file: Path) -> 
 def test_a_trained_model_knows_where_it_comes_from(config_file: Path) -> None:
     run = run_training(load_config(config_file), config_file.parent / "run", command="elastier train").run
     trained = load_trained(run)
-    assert trained.ladder == ((2, 2), (4, 4), (8, 8), (16, 16))
+    assert [student.widths for student in trained.ladder.submodels] == [(2, 2), (4, 4), (8, 8), (16, 16)]
     assert (trained.data, trained.schema) == (
         config_file.parent / "data.parquet",
         config_file.parent / "schema.yaml",

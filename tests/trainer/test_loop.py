@@ -1,20 +1,23 @@
+import itertools
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from elastier_trainer.checkpoint import load_trained
-from elastier_trainer.config import OptimizerConfig, load_config
+from elastier_trainer.config_file import load_config
+from elastier_trainer.data.dataset import Dataset
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import ConfigError, DivergenceError, TrainerError
-from elastier_trainer.evaluate import evaluate_widths, ladder_logits
-from elastier_trainer.optimizer import learning_rate
+from elastier_trainer.evaluate import evaluate_ladder, ladder_logits
 from elastier_trainer.run import TrainReport, run_training
-from elastier_trainer.sampling import ShuffledRows, make_batches, sample_middle
+from elastier_trainer.sampling import Batches, ShuffledRows, make_batches, sample_middle
+from elastier_trainer.submodel import Ladder, Submodel
 from elastier_trainer.teachers.logits import write_logits
+from elastier_trainer.teachers.source import LogitsFile
 from support.small_run import SMALL_LADDER, read_metrics, write_small_run
 
 
@@ -33,9 +36,9 @@ def test_a_run_learns_every_width(tmp_path: Path) -> None:
     config_file = write_small_run(tmp_path, rows=4000, steps=150, eval_every=150, unlabelled_rows=224)
     report = run(config_file)
     assert report.ending == "all steps"
-    assert list(report.validation_auc) == list(SMALL_LADDER)
-    assert min(report.validation_auc.values()) > 0.65
-    assert report.validation_auc[16] > report.validation_auc[2]
+    assert list(report.validation) == [f"w{width}" for width in SMALL_LADDER]
+    assert min(report.validation.values()) > 0.65
+    assert report.validation["w16"] > report.validation["w2"]
 
 
 def test_every_term_of_every_step_is_logged(config_file: Path) -> None:
@@ -55,40 +58,39 @@ def test_every_term_of_every_step_is_logged(config_file: Path) -> None:
         for name in ("ta", "student", "middle")
     }
     assert last["loss"] == pytest.approx(
-        sum(own.values()) + last["w_distill"] * (last["student_ta"] + last["middle_ta"]), rel=1e-5
+        sum(own.values()) + last["weights"]["distill"] * (last["student_ta"] + last["middle_ta"]), rel=1e-5
     )
 
 
-def test_validation_auc_is_logged_at_evaluations_and_is_that_of_the_weights(config_file: Path) -> None:
+def test_the_metric_is_logged_at_evaluations_and_is_that_of_the_weights(config_file: Path) -> None:
     report = run(config_file)
     evaluated = {
-        line["step"]: line["validation_auc"] for line in read_metrics(report.run) if "validation_auc" in line
+        line["step"]: line["validation"] for line in read_metrics(report.run) if "validation" in line
     }
     assert sorted(evaluated) == [8, 16, 24]
     trained = load_trained(report.run)
     dataset = load_dataset(trained.data, trained.schema)
-    found = [auc.value for auc in evaluate_widths(trained.model, dataset, "validation", trained.ladder)]
-    assert found == pytest.approx(list(evaluated[trained.record.step].values()))
+    submodels = trained.ladder.submodels
+    intervals = evaluate_ladder(trained.model, dataset, "validation", submodels, trained.task)
+    assert [auc.value for auc in intervals] == pytest.approx(list(evaluated[trained.record.step].values()))
 
 
 def test_the_best_weights_are_kept_not_the_last(config_file: Path) -> None:
     report = run(config_file, steps=80, optimizer__lr=3.0, optimizer__clip_norm=1e6)
-    evaluated = [line for line in read_metrics(report.run) if "validation_auc" in line]
-    means = {line["step"]: sum(line["validation_auc"].values()) / len(SMALL_LADDER) for line in evaluated}
+    evaluated = [line for line in read_metrics(report.run) if "validation" in line]
+    means = {line["step"]: sum(line["validation"].values()) / len(SMALL_LADDER) for line in evaluated}
     best = max(means, key=lambda step: means[step])
     assert load_trained(report.run).record.step == best
     assert f"step {best} of 80" in report.weights
 
 
-def test_a_named_width_chooses_the_weights(config_file: Path) -> None:
-    report = run(config_file, watch_width=4)
+def test_a_named_student_chooses_the_weights(config_file: Path) -> None:
+    report = run(config_file, watch="w4")
     evaluated = {
-        line["step"]: line["validation_auc"]["4"]
-        for line in read_metrics(report.run)
-        if "validation_auc" in line
+        line["step"]: line["validation"]["w4"] for line in read_metrics(report.run) if "validation" in line
     }
-    assert report.validation_auc[4] == max(evaluated.values())
-    assert "width 4" in report.weights
+    assert report.validation["w4"] == max(evaluated.values())
+    assert "auc, w4: step" in report.weights
 
 
 def test_a_run_that_gets_no_better_stops_early(config_file: Path) -> None:
@@ -102,7 +104,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config_fil
     first, again, other = (run(config_file, name, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
     weights = [load_trained(report.run).model.state_dict() for report in (first, again, other)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert not torch.equal(weights[0]["head.weight"], weights[2]["head.weight"])
+    assert not torch.equal(weights[0]["heads.0.weight"], weights[2]["heads.0.weight"])
 
 
 def test_the_config_in_the_runs_folder_repeats_the_run(config_file: Path) -> None:
@@ -126,8 +128,10 @@ def test_a_loss_that_is_not_finite_stops_with_step_term_and_rows(config_file: Pa
     config = load_config(config_file)
     dataset = load_dataset(config.data, config.schema)
     logits_R = torch.full((len(dataset.labels_R),), 3e38)
-    assert config.teacher is not None
-    write_logits(config.teacher, dataset.row_ids_R, logits_R, teacher="huge", data_sha256=dataset.sha256)
+    assert isinstance(config.teacher, LogitsFile)
+    write_logits(
+        config.teacher.logits, dataset.row_ids_R, logits_R, teacher="huge", data_sha256=dataset.sha256
+    )
     with pytest.raises(
         DivergenceError, match=r"step 1: expected a finite \w+_teacher, got .*128 rows, ids \[7"
     ):
@@ -145,7 +149,7 @@ def test_unlabelled_rows_without_any_are_refused(config_file: Path) -> None:
 
 
 def test_a_fraction_that_leaves_no_label_is_refused(config_file: Path) -> None:
-    with pytest.raises(ConfigError, match="labelled_fraction: expected at least one of 700 rows, got 1e-06"):
+    with pytest.raises(ConfigError, match="labelled_fraction: expected at least one of 700 training rows with a label, got"):
         run(config_file, labelled_fraction=1e-6)
 
 
@@ -186,10 +190,15 @@ def test_a_batch_larger_than_the_pool_repeats_it() -> None:
     assert batch.bincount().tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
 
 
+def batches_of(dataset: Dataset, **changes: Any) -> Batches:
+    settings = {"labelled_rows": 32, "unlabelled_rows": 96, "labelled_fraction": 0.2, "seed": 0} | changes
+    return make_batches(dataset, None, **settings)
+
+
 def test_labelled_and_unlabelled_rows_are_training_rows_and_never_the_same(config_file: Path) -> None:
     config = load_config(config_file)
     dataset = load_dataset(config.data, config.schema)
-    batches = [make_batches(config, dataset, None).at(step) for step in range(20)]
+    batches = [batches_of(dataset).at(step) for step in range(20)]
     labelled = {row for batch in batches for row in batch.row_ids_R[:32].tolist()}
     unlabelled = {row for batch in batches for row in batch.row_ids_R[32:].tolist()}
     train = set(dataset.row_ids_R[dataset.splits["train"]].tolist())
@@ -198,32 +207,96 @@ def test_labelled_and_unlabelled_rows_are_training_rows_and_never_the_same(confi
     assert labelled | unlabelled <= train
 
 
-def test_middle_widths_are_uniform_over_the_inner_ladder() -> None:
-    ladder = [(2, 2), (4, 4), (8, 8), (16, 16), (32, 32)]
-    drawn = [sample_middle(ladder, seed=0, step=step) for step in range(900)]
-    for inner in ladder[1:-1]:
+def test_replicas_share_every_batch_evenly(config_file: Path) -> None:
+    config = load_config(config_file)
+    dataset = load_dataset(config.data, config.schema)
+    whole = batches_of(dataset).at(3)
+    parts = [batches_of(dataset, replica=index, replicas=2).at(3) for index in (0, 1)]
+    assert [len(part.labels_L) for part in parts] == [16, 16]
+    shared = torch.cat([part.row_ids_R for part in parts])
+    assert shared.sort().values.equal(whole.row_ids_R.sort().values)
+    with pytest.raises(ConfigError, match="labelled_rows: expected a multiple of 3 processes, got 32"):
+        batches_of(dataset, replicas=3)
+
+
+def uniform_ladder(*widths: int) -> Ladder:
+    students = {f"w{w}": Submodel(widths=(w, w), layers=(0, 1), model_dim=8) for w in widths}
+    return Ladder(students=students)
+
+
+def test_middle_students_are_uniform_over_the_inner_ladder() -> None:
+    ladder = uniform_ladder(2, 4, 8, 16, 32)
+    drawn = [sample_middle(ladder, "uniform", seed=0, step=step) for step in range(900)]
+    for inner in ladder.submodels[1:-1]:
         assert 240 < drawn.count(inner) < 360
-    assert sample_middle(ladder[:2], seed=0, step=0) is None
+    assert sample_middle(uniform_ladder(2, 32), "uniform", seed=0, step=0) is None
+    assert sample_middle(ladder, "none", seed=0, step=0) is None
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    config = OptimizerConfig(lr=0.1, warmup_fraction=0.1)
-    rates = [learning_rate(config, step, 100) for step in range(100)]
-    assert max(rates) == rates[10] == pytest.approx(0.1)
-    assert rates[:11] == sorted(rates[:11])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[55] == pytest.approx(0.05)
-    assert 0 < rates[-1] < 1e-4
-    assert all(map(math.isfinite, rates))
+def test_per_block_students_draw_each_width_by_itself() -> None:
+    ladder = uniform_ladder(2, 4, 8)
+    drawn = [sample_middle(ladder, "per_block", seed=0, step=step) for step in range(1800)]
+    widths = [middle.widths for middle in drawn if middle is not None]
+    assert len(widths) == 1800
+    for mix in itertools.product((2, 4, 8), repeat=2):
+        assert 140 < widths.count(mix) < 260
+
+
+def test_per_block_students_keep_the_blocks_of_one_of_the_ladder() -> None:
+    shallow = Submodel(widths=(4,), layers=(0,), model_dim=8)
+    ladder = Ladder(students={"shallow": shallow, **uniform_ladder(8).students})
+    drawn = {sample_middle(ladder, "per_block", seed=0, step=step) for step in range(100)}
+    layers = {
+        middle.layers: {m.widths for m in drawn if m and m.layers == middle.layers}
+        for middle in drawn
+        if middle
+    }
+    assert layers == {(0,): {(4,), (8,)}, (0, 1): {(4, 8), (8, 8)}}
 
 
 def test_evaluation_in_batches_scores_each_row_as_by_itself(config_file: Path) -> None:
     trained = load_trained(run(config_file).run)
     dataset = load_dataset(trained.data, trained.schema)
     positions_S = dataset.splits["validation"]
-    for widths, logits_S in zip(
-        trained.ladder, ladder_logits(trained.model, dataset, positions_S, trained.ladder), strict=True
+    submodels = trained.ladder.submodels
+    together = trained.model.logits(dataset.rows(positions_S), submodels)
+    for in_batches_SC, logits_SC in zip(
+        ladder_logits(trained.model, dataset, positions_S, submodels), together, strict=True
     ):
-        torch.testing.assert_close(
-            logits_S, trained.model(dataset.rows(positions_S), widths).squeeze(1).detach()
-        )
+        torch.testing.assert_close(in_batches_SC, logits_SC.detach())
+
+
+def test_every_axis_trains_together_and_each_student_beats_chance(tmp_path: Path) -> None:
+    ladder = [
+        {"name": "tiny", "width": 2, "layers": [0, 2], "model_dim": 4},
+        {"width": 8, "layers": 2, "spacing": "even"},
+        {"width": [4, 8, 4]},
+        16,
+    ]
+    config_file = write_small_run(
+        tmp_path,
+        rows=4000,
+        steps=120,
+        eval_every=120,
+        ladder=ladder,
+        middle="per_block",
+        model={"model_dim": 8, "hidden": 16, "blocks": 3},
+    )
+    report = run(config_file)
+    assert list(report.validation) == ["tiny", "w8-b0.2", "w4-8-4", "w16"]
+    assert min(report.validation.values()) > 0.6
+
+
+def test_labels_alone_of_a_teacher_alone_is_a_choice(config_file: Path) -> None:
+    report = run(config_file, labelled_rows=0, objective__alpha=1.0)
+    assert {"ta_task", "student_task"}.isdisjoint(read_metrics(report.run)[0])
+
+
+def test_events_for_tensorboard_are_written_on_request(config_file: Path) -> None:
+    report = run(config_file, tensorboard=True)
+    events = EventAccumulator(str(report.run / "tensorboard"))
+    events.Reload()
+    losses = events.Scalars("loss")
+    assert [event.step for event in losses] == list(range(1, 25))
+    assert losses[-1].value == pytest.approx(read_metrics(report.run)[-1]["loss"])
+    assert {"validation/w2", "weights/distill", "lr"} <= set(events.Tags()["scalars"])

@@ -13,6 +13,7 @@ from elastier_cli.train import stop_on_signal, train
 from elastier_contract.errors import ElastierError
 from elastier_trainer.checkpoint import load_trained
 from elastier_trainer.errors import ConfigError, TrainerError
+from elastier_trainer.teachers.source import LogitsFile
 from support.small_run import SMALL_LADDER, read_metrics, write_small_run
 
 ENDLESS = """
@@ -42,9 +43,9 @@ def test_a_config_file_trains_and_shows_every_width(config_file: Path, tmp_path:
     result = elastier_train("--config", config_file, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     for width in SMALL_LADDER:
-        assert f"│ {width}" in result.stdout
-    assert "best by validation AUC, mean over the ladder" in result.stdout
-    assert load_trained(tmp_path / "run").ladder[-1] == (16, 16)
+        assert f"│ w{width}" in result.stdout
+    assert "best by validation auc, mean over the ladder" in result.stdout
+    assert load_trained(tmp_path / "run").ladder.ta.widths == (16, 16)
 
 
 def test_flags_alone_train_and_json_is_one_document(config_file: Path, tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_flags_alone_train_and_json_is_one_document(config_file: Path, tmp_path:
     )
     document = json.loads(result.stdout)
     assert (document["ending"], document["steps_taken"]) == ("all steps", 3)
-    assert set(document["validation_auc"]) == {"2", "4"}
+    assert set(document["validation"]) == {"w2", "w4"}
     assert load_trained(tmp_path / "run").seed == 4
 
 
@@ -116,12 +117,14 @@ def test_a_teacher_is_trained_from_the_same_file_and_its_logits_train_a_run(
         *("--set", "trees=5", "--set", "leaves=4", "--set", "folds=2", "--set", "threads=1"),
     )
     document = json.loads(result.stdout)
-    assert 0.5 < document["auc"]["validation"]["value"] < 1
+    assert 0.5 < document["quality"]["validation"]["value"] < 1
     trained = elastier_train(
         "--config", config_file, "--teacher", document["logits"], "--out", tmp_path / "run", "--steps", 2
     )
     assert trained.exit_code == 0
-    assert str(load_trained(tmp_path / "run").config.teacher) == document["logits"]
+    teacher = load_trained(tmp_path / "run").config.teacher
+    assert isinstance(teacher, LogitsFile)
+    assert str(teacher.logits) == document["logits"]
 
 
 def test_an_unknown_key_of_a_teacher_is_refused(config_file: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from elastier_trainer.config import dump_config, load_config, parse_config, resolve_paths, yaml_text
+from elastier_trainer.config_file import dump_config, load_config, parse_config, resolve_paths, yaml_text
 from elastier_trainer.errors import ConfigError
+from elastier_trainer.teachers.source import LogitsFile
 
 MINIMAL = "data: flights.parquet\nschema: flights.schema.yaml\nteacher: teacher.parquet\n"
 
@@ -18,7 +19,7 @@ def file(tmp_path: Path) -> Path:
 def test_paths_are_relative_to_the_file(file: Path) -> None:
     config = load_config(file)
     assert config.data == file.parent / "flights.parquet"
-    assert config.teacher == file.parent / "teacher.parquet"
+    assert config.teacher == LogitsFile(logits=file.parent / "teacher.parquet")
 
 
 def test_flags_go_over_the_file_key_by_key(file: Path) -> None:
@@ -50,16 +51,29 @@ def test_what_is_dumped_reads_back_as_the_same_run(file: Path, tmp_path: Path) -
         ({"steps": 0}, "steps: Input should be greater than 0, got 0"),
         ({"objective.alpha": 1.5}, "objective.alpha: Input should be less than or equal to 1, got 1.5"),
         ({"objective.tau": float("nan")}, "objective.tau: Input should be a finite number, got nan"),
-        ({"optimizer.name": "sgd"}, "optimizer.name: Input should be 'adamw', got 'sgd'"),
+        (
+            {"optimizer.name": "sgd"},
+            "optimizer.name: Input should be 'adamw', 'soap' or 'shampoo', got 'sgd'",
+        ),
         ({"optimizer.betas": [0.9, 1.0]}, "optimizer.betas.1: Input should be less than 1, got 1.0"),
         ({"ladder": []}, "ladder: Tuple should have at least 1 item after validation, not 0, got []"),
         ({"ladder": [16, 8, 1024]}, "ladder: expected ascending widths, got [16, 8, 1024]"),
-        ({"ladder": [8, 16]}, "ladder: expected model.hidden = 1024 (the TA) last, got 16"),
+        ({"ladder": [8, 16]}, "ladder: expected the TA last (model.hidden = 1024, all blocks), got 'w16'"),
+        ({"ladder": [8, 8, 1024]}, "ladder.1: expected each student once, got 'w8' again"),
+        ({"ladder": [{"layers": 3}, 1024]}, "ladder.0: expected at most 2 layers, got 3"),
         (
-            {"watch_width": 9},
-            "watch_width: expected a width of the ladder [8, 16, 32, 64, 128, 256, 512, 1024], got 9",
+            {"ladder": [{"layers": [1, 0]}, 1024]},
+            "ladder.0: expected ascending indices of 2 blocks, got [1, 0]",
         ),
-        ({"teacher": None}, "teacher: expected a file of logits, since objective.alpha is 0.9"),
+        ({"ladder": [{"width": [8]}, 1024]}, "ladder.0: expected a width per kept block, got 1 for 2 blocks"),
+        (
+            {"ladder": [{"model_dim": 129}, 1024]},
+            "ladder.0: expected at most 1024 hidden units and model dimension 128, got 1024 and 129",
+        ),
+        ({"ladder": [{"name": "A b"}, 1024]}, "ladder.0.StudentConfig.name: String should match pattern"),
+        ({"watch": "w9"}, "watch: expected a student of the ladder ['w8', 'w16', 'w32', 'w64', "),
+        ({"labelled_rows": 0}, "labelled_rows, unlabelled_rows: expected rows in a batch, got none"),
+        ({"teacher": None}, "teacher: expected a source of logits, since objective.alpha is 0.9"),
         ({"data": None}, "data: Input is not a valid path"),
     ],
 )

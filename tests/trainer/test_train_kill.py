@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from elastier_trainer.checkpoint import load_trained
-from elastier_trainer.config import load_config
+from elastier_trainer.config_file import load_config
 from elastier_trainer.run import run_training
 from support.small_run import read_metrics, write_small_run
 
@@ -22,7 +22,7 @@ import sys, time
 from pathlib import Path
 from elastier_contract import atomic
 from elastier_trainer import folder
-from elastier_trainer.config import load_config
+from elastier_trainer.config_file import load_config
 from elastier_trainer.run import run_training
 
 moment, config, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])

@@ -12,12 +12,11 @@ import safetensors.torch
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from elastier_contract import atomic
 from elastier_contract.model import FrozenModel
 from elastier_trainer.errors import CheckpointError
-from elastier_trainer.models.ranker import Ranker
 from elastier_trainer.optimizer import load_optimizer_tensors, optimizer_tensors
 from elastier_trainer.trained import TrainedModel, load_trained, load_weights
 
@@ -30,12 +29,12 @@ WEIGHTS, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.s
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best weights so far, by the watched validation AUC."""
+    """The best weights so far, by the watched validation metric."""
 
     step: int
-    watched_auc: float
-    validation_auc: dict[int, float]
-    """Width → AUC."""
+    watched: float
+    validation: dict[str, float]
+    """Student → validation metric."""
     weights: dict[str, Tensor]
 
 
@@ -62,8 +61,8 @@ class CheckpointRecord(FrozenModel):
     stale: int
     seconds: float
     best_step: int | None
-    best_watched_auc: float | None
-    best_validation_auc: dict[int, float]
+    best_watched: float | None
+    best_validation: dict[str, float]
 
 
 def has_checkpoint(run: Path) -> bool:
@@ -74,7 +73,7 @@ def has_checkpoint(run: Path) -> bool:
 def save_checkpoint(
     run: Path,
     state: RunState,
-    model: Ranker,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
     fingerprint: dict[str, str],
@@ -89,8 +88,8 @@ def save_checkpoint(
         stale=state.stale,
         seconds=state.seconds,
         best_step=best.step if best else None,
-        best_watched_auc=best.watched_auc if best else None,
-        best_validation_auc=best.validation_auc if best else {},
+        best_watched=best.watched if best else None,
+        best_validation=best.validation if best else {},
     )
     with atomic.folder(run / CHECKPOINT_FOLDER) as folder:
         safetensors.torch.save_file(model.state_dict(), folder / WEIGHTS)
@@ -101,7 +100,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    run: Path, model: Ranker, optimizer: torch.optim.Optimizer, *, fingerprint: dict[str, str]
+    run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, fingerprint: dict[str, str]
 ) -> RunState:
     """Put model and optimizer into the state of the run's checkpoint.
 
@@ -129,11 +128,11 @@ def load_checkpoint(
     load_weights(model, folder / WEIGHTS)
     load_optimizer_tensors(model, optimizer, _read_tensors(folder / OPTIMIZER))
     best = None
-    if record.best_step is not None and record.best_watched_auc is not None:
+    if record.best_step is not None and record.best_watched is not None:
         best = Best(
             step=record.best_step,
-            watched_auc=record.best_watched_auc,
-            validation_auc=record.best_validation_auc,
+            watched=record.best_watched,
+            validation=record.best_validation,
             weights=_read_tensors(folder / BEST),
         )
     return RunState(step=record.step, best=best, stale=record.stale, seconds=record.seconds)

@@ -3,6 +3,7 @@
 .elastier-run    marks the folder as a run's; locked while a trainer works in it
 config.yaml      repeats the run
 metrics.jsonl    one line a step
+tensorboard/     the same as events, if asked for
 checkpoint/      the latest state, to resume from
 model/           the trained model, written last
 """
@@ -12,18 +13,22 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from elastier_contract import atomic
 from elastier_trainer.checkpoint import CHECKPOINT_FOLDER, STATE_JSON, RunState, has_checkpoint
 from elastier_trainer.errors import TrainerError
 from elastier_trainer.trained import MODEL_FOLDER, MODEL_JSON
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 CONFIG_YAML = "config.yaml"
 METRICS_JSONL = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
 DIVERGENCE_JSON = "divergence.json"
 MARKER = ".elastier-run"
 
@@ -80,6 +85,7 @@ def discard(run: Path) -> None:
     for folder, record in ((MODEL_FOLDER, MODEL_JSON), (CHECKPOINT_FOLDER, STATE_JSON)):
         (run / folder / record).unlink(missing_ok=True)
         shutil.rmtree(run / folder, ignore_errors=True)
+    shutil.rmtree(run / TENSORBOARD_FOLDER, ignore_errors=True)
     for name in (METRICS_JSONL, DIVERGENCE_JSON):
         (run / name).unlink(missing_ok=True)
 
@@ -91,11 +97,15 @@ class FolderJournal:
     run: Path
     metrics: TextIO
     save_state: Callable[[RunState], None]
+    events: "SummaryWriter | None"
 
     def log(self, record: dict[str, Any]) -> None:
         """Append a line, and hand it to the system at once: a killed run keeps it."""
         self.metrics.write(json.dumps(record) + "\n")
         self.metrics.flush()
+        if self.events is not None:
+            for name, value in _scalars(record):
+                self.events.add_scalar(name, value, record["step"])
 
     def save(self, state: RunState) -> None:
         """Replace the run's checkpoint."""
@@ -107,13 +117,30 @@ class FolderJournal:
 
 
 @contextmanager
-def open_journal(run: Path, step: int, save_state: Callable[[RunState], None]) -> Iterator[FolderJournal]:
+def open_journal(
+    run: Path, step: int, save_state: Callable[[RunState], None], *, tensorboard: bool = False
+) -> Iterator[FolderJournal]:
     """Open the run's journal at a step: lines of later steps, which will be taken again, are dropped."""
     path = run / METRICS_JSONL
     kept = [line for line in _lines(path) if _step_of(line) <= step]
     atomic.write_file(path, b"".join(line + b"\n" for line in kept))
-    with path.open("a", encoding="utf-8") as metrics:
-        yield FolderJournal(run=run, metrics=metrics, save_state=save_state)
+    with path.open("a", encoding="utf-8") as metrics, ExitStack() as stack:
+        events = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - a second of imports, for few
+
+            events = SummaryWriter(run / TENSORBOARD_FOLDER, purge_step=step + 1)
+            stack.callback(events.close)
+        yield FolderJournal(run=run, metrics=metrics, save_state=save_state, events=events)
+
+
+def _scalars(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Numbers of a line of metrics, those inside of groups as `group/name`."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}/{inner}", number) for inner, number in value.items())
+        elif name != "step" and isinstance(value, int | float):
+            yield name, value
 
 
 def _lines(path: Path) -> list[bytes]:

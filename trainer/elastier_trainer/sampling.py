@@ -5,20 +5,22 @@ So a resumed run needs no generator's state, and two recipes with one seed see t
 Shapes: P row positions of a pool, L labelled rows of a batch, R all its rows.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elastier_trainer.config import TrainConfig
 from elastier_trainer.data.dataset import Dataset
 from elastier_trainer.errors import ConfigError
-from elastier_trainer.nesting import Widths
+from elastier_trainer.submodel import Inputs, Ladder, Submodel
 
 SPLIT, LABELLED, UNLABELLED, WIDTHS = range(4)
 """Independent streams of random numbers of one seed."""
+
+Middle = Literal["none", "uniform", "per_block"]
+"""How the intermediate sub-model of a step is drawn."""
 
 
 def generator(seed: int, *stream: int) -> torch.Generator:
@@ -27,16 +29,39 @@ def generator(seed: int, *stream: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(word >> np.uint64(1)))
 
 
-def sample_middle(ladder: Sequence[Widths], *, seed: int, step: int) -> Widths | None:
-    """The intermediate sub-model of a step (sandwich rule), uniform over the ladder without its ends.
+def sample_middle(ladder: Ladder, how: Middle, *, seed: int, step: int) -> Submodel | None:
+    """The intermediate sub-model of a step (sandwich rule).
 
-    None for a ladder that has only ends. The widths are per block, so that a sampler which draws each
-    block by itself takes the place of this one.
+    `uniform` draws one of the ladder without its ends; `per_block` draws every block's width by itself from the
+    ladder's widths of that block, on the kept blocks and model dimension of one of the ladder. None for `none`,
+    and where the ladder has nothing to draw from.
     """
-    inner = ladder[1:-1]
-    if not inner:
+    chance = generator(seed, WIDTHS, step)
+    if how == "none":
         return None
-    return inner[int(torch.randint(len(inner), (), generator=generator(seed, WIDTHS, step)))]
+    pool = ladder.submodels[1:-1] if how == "uniform" else ladder.submodels
+    if not pool or len(ladder.submodels) == 1:
+        return None
+    frame = pool[_draw(len(pool), chance)]
+    if how == "uniform":
+        return frame
+    choices = [_widths_of(ladder, block) for block in frame.layers]
+    widths = tuple(found[_draw(len(found), chance)] for found in choices)
+    return Submodel(widths=widths, layers=frame.layers, model_dim=frame.model_dim)
+
+
+def _draw(count: int, chance: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=chance))
+
+
+def _widths_of(ladder: Ladder, block: int) -> list[int]:
+    found = {
+        width
+        for student in ladder.submodels
+        for kept, width in zip(student.layers, student.widths, strict=True)
+        if kept == block
+    }
+    return sorted(found)
 
 
 class ShuffledRows:
@@ -70,68 +95,107 @@ class ShuffledRows:
 class Batch:
     """Rows of one step; the first L carry labels."""
 
-    inputs: dict[str, Tensor]
+    inputs: Inputs
     labels_L: Tensor
-    teacher_R: Tensor | None
+    teacher_RC: Tensor | None
     row_ids_R: Tensor
 
 
 class Batches:
-    """The batches of a run, by step."""
+    """The batches of a run, by step; of several replicas each takes every n-th row of them."""
 
     def __init__(
         self,
         dataset: Dataset,
-        teacher_R: Tensor | None,
-        labelled: ShuffledRows,
+        teacher_RC: Tensor | None,
+        *,
+        labelled: ShuffledRows | None,
         unlabelled: ShuffledRows | None,
+        replica: int = 0,
+        replicas: int = 1,
     ) -> None:
         self._dataset = dataset
-        self._teacher_R = teacher_R
+        self._teacher_RC = teacher_RC
         self._labelled = labelled
         self._unlabelled = unlabelled
+        self._replica = replica
+        self._replicas = replicas
 
     def at(self, step: int) -> Batch:
         """The batch of a step."""
-        labelled = rows = self._labelled.at(step)
-        if self._unlabelled is not None:
-            rows = torch.cat([labelled, self._unlabelled.at(step)])
+        labelled, unlabelled = (self._part(rows, step) for rows in (self._labelled, self._unlabelled))
+        rows = torch.cat([labelled, unlabelled])
         return Batch(
             inputs=self._dataset.rows(rows),
             labels_L=self._dataset.labels_R[labelled],
-            teacher_R=None if self._teacher_R is None else self._teacher_R[rows],
+            teacher_RC=None if self._teacher_RC is None else self._teacher_RC[rows],
             row_ids_R=self._dataset.row_ids_R[rows],
         )
 
+    def _part(self, rows: ShuffledRows | None, step: int) -> Tensor:
+        if rows is None:
+            return torch.zeros(0, dtype=torch.int64)
+        return rows.at(step)[self._replica :: self._replicas]
 
-def make_batches(config: TrainConfig, dataset: Dataset, teacher_R: Tensor | None) -> Batches:
+
+def make_batches(
+    dataset: Dataset,
+    teacher_RC: Tensor | None,
+    *,
+    labelled_rows: int,
+    unlabelled_rows: int,
+    labelled_fraction: float,
+    seed: int,
+    replica: int = 0,
+    replicas: int = 1,
+) -> Batches:
     """Divide the training rows into labelled and unlabelled ones by the seed, and stream both.
 
     Args:
-        config: Rows per batch, share of labelled rows, seed.
         dataset: All rows.
-        teacher_R: Teacher's logit of every row of the data set, or None.
+        teacher_RC: Teacher's logits of every row of the data set, or None.
+        labelled_rows: Rows with labels in a batch.
+        unlabelled_rows: Rows without labels in a batch.
+        labelled_fraction: Share of the training rows with a label whose label is used.
+        seed: Of the division and of the order.
+        replica: Which of the replicas this process is.
+        replicas: How many share every batch.
 
     Raises:
-        ConfigError: A batch asks for rows of a kind that there is none of.
+        ConfigError: A batch asks for rows of a kind that there is none of, or that replicas cannot share evenly.
     """
+    for key, rows in (("labelled_rows", labelled_rows), ("unlabelled_rows", unlabelled_rows)):
+        if rows % replicas:
+            raise ConfigError(f"{key}: expected a multiple of {replicas} processes, got {rows}")
+    labelled, unlabelled = _divide(dataset, labelled_fraction, seed)
+    if labelled_rows and not len(labelled):
+        raise ConfigError(
+            f"labelled_fraction: expected at least one of {len(dataset.splits['train'])} training rows "
+            f"with a label, got {labelled_fraction}"
+        )
+    if unlabelled_rows and not len(unlabelled):
+        raise ConfigError(
+            f"unlabelled_rows: expected 0, since labelled_fraction {labelled_fraction} leaves no row "
+            f"without a label, got {unlabelled_rows}"
+        )
+    return Batches(
+        dataset,
+        teacher_RC,
+        labelled=_stream(labelled, labelled_rows, seed, LABELLED),
+        unlabelled=_stream(unlabelled, unlabelled_rows, seed, UNLABELLED),
+        replica=replica,
+        replicas=replicas,
+    )
+
+
+def _divide(dataset: Dataset, labelled_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Positions of the training rows whose label is used, and of all others."""
     train = dataset.splits["train"]
-    shuffled = train[torch.randperm(len(train), generator=generator(config.seed, SPLIT))]
-    count = round(config.labelled_fraction * len(train))
-    if count == 0:
-        raise ConfigError(
-            f"labelled_fraction: expected at least one of {len(train)} rows, got {config.labelled_fraction}"
-        )
-    if config.unlabelled_rows and count == len(train):
-        raise ConfigError(
-            f"unlabelled_rows: expected 0, since labelled_fraction {config.labelled_fraction} leaves no row "
-            f"without a label, got {config.unlabelled_rows}"
-        )
-    pools = (
-        (shuffled[:count], config.labelled_rows, LABELLED),
-        (shuffled[count:], config.unlabelled_rows, UNLABELLED),
-    )
-    labelled, unlabelled = (
-        ShuffledRows(pool, rows=rows, seed=config.seed, stream=stream) for pool, rows, stream in pools
-    )
-    return Batches(dataset, teacher_R, labelled, unlabelled if config.unlabelled_rows else None)
+    shuffled = train[torch.randperm(len(train), generator=generator(seed, SPLIT))]
+    labelled = dataset.labelled(shuffled)
+    used = labelled[: round(labelled_fraction * len(labelled))]
+    return used, shuffled[~torch.isin(shuffled, used)]
+
+
+def _stream(pool_P: Tensor, rows: int, seed: int, stream: int) -> ShuffledRows | None:
+    return ShuffledRows(pool_P, rows=rows, seed=seed, stream=stream) if rows else None

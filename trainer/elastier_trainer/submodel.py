@@ -7,7 +7,7 @@ Shapes: B rows, C outputs of the model.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class ParameterSlice:
     """The part of a parameter that a sub-model uses: the first `shape[i]` entries along every axis i."""
 
     source: str
-    """Name in the TA's `state_dict`; differs from the name in the forward pass for a sub-model's own norms."""
+    """Name in the nested model's `state_dict`; a sub-model's own norms lie elsewhere than the TA's."""
     shape: tuple[int, ...]
 
     @property
@@ -56,9 +56,10 @@ class NestedModel(Protocol):
         ...
 
     def slices(self, submodel: Submodel) -> dict[str, ParameterSlice]:
-        """Parameter name in the TA's forward pass → what the sub-model uses in its place.
+        """Parameter name in the TA by itself, `extract(full)` → what the sub-model uses in its place.
 
-        A parameter of a block that the sub-model leaves out is not in it.
+        In the order of the parameters of `extract(submodel)`. A parameter of a block that the sub-model leaves
+        out is not in it.
         """
         ...
 
@@ -68,6 +69,10 @@ class NestedModel(Protocol):
 
     def flops_per_row(self, submodel: Submodel) -> int:
         """Floating-point operations of one row, two per multiply-add."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters of the TA; see `nn.Module`."""
         ...
 
 
@@ -108,3 +113,14 @@ def evenly_spaced(blocks: int, kept: int) -> tuple[int, ...]:
     if kept == 1:
         return (0,)
     return tuple(round(index * (blocks - 1) / (kept - 1)) for index in range(kept))
+
+
+def student_name(submodel: Submodel, full: Submodel) -> str:
+    """`w8` where every block has 8 hidden units, `w8-16` per block; `-b0.2` names kept blocks, `-d64` the dimension."""
+    widths = submodel.widths[:1] if len(set(submodel.widths)) == 1 else submodel.widths
+    name = "w" + "-".join(map(str, widths))
+    if submodel.layers != full.layers:
+        name += "-b" + ".".join(map(str, submodel.layers))
+    if submodel.model_dim != full.model_dim:
+        name += f"-d{submodel.model_dim}"
+    return name

@@ -12,25 +12,63 @@ from typing import Any
 import safetensors.torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from elastier_contract import atomic
 from elastier_contract.features import FeatureSchema
 from elastier_contract.model import FrozenModel
-from elastier_trainer.config import TrainConfig, parse_config, resolve_paths
+from elastier_trainer.config import TrainConfig
+from elastier_trainer.config_file import parse_config, resolve_paths
+from elastier_trainer.data.dataset import Dataset
 from elastier_trainer.errors import CheckpointError, ConfigError
 from elastier_trainer.models.ranker import Ranker
-from elastier_trainer.nesting import Widths
+from elastier_trainer.submodel import Ladder
+from elastier_trainer.task import MulticlassTask, RegressionTask, Task, TaskName, make_task
 
 MODEL_FOLDER = "model"
 MODEL_JSON = "model.json"
 MODEL_WEIGHTS = "model.safetensors"
 
 
+class TaskRecord(FrozenModel):
+    """What was learned, as far as serving and judging need to know."""
+
+    name: TaskName = "binary"
+    classes: tuple[str, ...] = ()
+    """Names of the classes in the order of the outputs, of a multiclass task."""
+    largest_share: float | None = None
+    """Share of the most frequent class, of a multiclass task."""
+    label_mean: float = 0.0
+    label_std: float = 1.0
+    """Of a regression task: label = output · label_std + label_mean."""
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "TaskRecord":
+        """That of a data set."""
+        task = dataset.task
+        if isinstance(task, MulticlassTask):
+            return cls(name=task.name, classes=dataset.classes, largest_share=task.largest_share)
+        if isinstance(task, RegressionTask):
+            return cls(name=task.name, label_mean=task.label_mean, label_std=task.label_std)
+        return cls()
+
+    @property
+    def task(self) -> Task:
+        """The task itself."""
+        return make_task(
+            self.name,
+            classes=len(self.classes) or None,
+            largest_share=self.largest_share,
+            label_mean=self.label_mean,
+            label_std=self.label_std,
+        )
+
+
 class ModelRecord(FrozenModel):
     """What `model.json` says."""
 
     features: FeatureSchema
+    task: TaskRecord = TaskRecord()
     config: dict[str, Any]
     """As `dump_config` wrote it, paths relative to the run's folder."""
     step: int
@@ -41,8 +79,8 @@ class ModelRecord(FrozenModel):
     """Time in the loop, over all processes of the run."""
     weights: str
     """Which weights these are and why, in words."""
-    validation_auc: dict[int, float]
-    """Width → AUC on the validation rows."""
+    validation: dict[str, float]
+    """Student → the task's metric on the validation rows."""
     data_sha256: str
     command: str
     versions: dict[str, str]
@@ -54,8 +92,8 @@ class TrainedModel:
 
     model: Ranker
     """In evaluation mode."""
-    ladder: tuple[Widths, ...]
-    """Hidden units per block of every trained sub-model, ascending; the last is the TA."""
+    ladder: Ladder
+    task: Task
     config: TrainConfig
     record: ModelRecord
 
@@ -112,10 +150,11 @@ def load_trained(run: Path) -> TrainedModel:
         config = parse_config(document, source=str(run / MODEL_FOLDER / MODEL_JSON))
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
-    model = build_ranker(config, record.features)
+    task = record.task.task
+    model = build_ranker(config, record.features, outputs=task.outputs)
     load_weights(model, run / MODEL_FOLDER / MODEL_WEIGHTS)
     model.eval()
-    return TrainedModel(model=model, ladder=config.widths, config=config, record=record)
+    return TrainedModel(model=model, ladder=config.students, task=task, config=config, record=record)
 
 
 def read_record(run: Path) -> ModelRecord:
@@ -135,14 +174,18 @@ def read_record(run: Path) -> ModelRecord:
         raise CheckpointError(f"{path}: not a record of a trained model: {error}") from error
 
 
-def build_ranker(config: TrainConfig, features: FeatureSchema) -> Ranker:
+def build_ranker(config: TrainConfig, features: FeatureSchema, *, outputs: int) -> Ranker:
     """The TA of a config, with fresh weights from torch's generator."""
     return Ranker(
-        features, model_dim=config.model.model_dim, hidden=(config.model.hidden,) * config.model.blocks
+        features,
+        outputs=outputs,
+        model_dim=config.model.model_dim,
+        hidden=(config.model.hidden,) * config.model.blocks,
+        students=config.students.submodels if config.model.own_norms else (),
     )
 
 
-def load_weights(model: Ranker, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path) -> None:
     """Read weights from a safetensors file into a model.
 
     Raises:

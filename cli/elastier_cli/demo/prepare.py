@@ -57,7 +57,7 @@ def prepare(place: Workplace, config: Path, progress: Progress) -> Bundle:
         progress: Told how far each step is.
     """
     from elastier_exporter.export import ExportOptions, export_bundle
-    from elastier_trainer.config import load_config
+    from elastier_trainer.config_file import load_config
     from elastier_trainer.data.flights import build_flights
     from elastier_trainer.run import run_training
     from elastier_trainer.teachers.lightgbm import LOGITS_FILE, TeacherConfig, train_teacher

@@ -1,16 +1,18 @@
-"""The ranker: categorical embeddings and numbers → residual nested feed-forward blocks → one logit a row.
+"""The ranker: categorical embeddings and numbers → residual nested feed-forward blocks → C outputs a row.
 
-Shapes: B rows, C categorical columns, N numeric columns, D model dimension.
+Shapes: B rows, K categorical columns, N numeric columns, D model dimension, d kept of it, C outputs.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from elastier_contract.features import CATEGORICAL, NUMERIC, FeatureSchema
-from elastier_trainer.nesting import NestedFeedForward, NestedParameter, Widths
+from elastier_trainer.nesting import NestedFeedForward, NestedHead, NestedLayerNorm
+from elastier_trainer.submodel import Inputs, ParameterSlice, Submodel
 
 
 class Ranker(nn.Module):
@@ -18,81 +20,168 @@ class Ranker(nn.Module):
 
     All columns share one embedding table, each in its own range of rows: one lookup and one sum
     instead of one per column, which is what bounds the latency of the smallest tiers.
+
+    Given students, each trained width of a block has a norm of its own, and each student its own last norm and
+    head: a few hundred numbers a student, which take away most of what sharing costs. A sub-model that is none
+    of them takes those of the nearest one.
     """
 
-    column_offset_C: Tensor
+    column_offset_K: Tensor
     mean_N: Tensor
     std_N: Tensor
 
-    def __init__(self, features: FeatureSchema, *, model_dim: int, hidden: Sequence[int]) -> None:
+    def __init__(
+        self,
+        features: FeatureSchema,
+        *,
+        model_dim: int,
+        hidden: Sequence[int],
+        outputs: int = 1,
+        students: Sequence[Submodel] = (),
+    ) -> None:
         super().__init__()
         self.features = features
-        self.full_widths: Widths = tuple(hidden)
+        self.outputs = outputs
+        self.full = Submodel(widths=tuple(hidden), layers=tuple(range(len(hidden))), model_dim=model_dim)
+        self.students = tuple(students) or (self.full,)
         sizes = [column.size for column in features.categorical]
         if sizes:
             self.embedding = nn.Embedding(sum(sizes), model_dim)
             self.register_buffer(
-                "column_offset_C", torch.tensor([0, *accumulate(sizes[:-1])]), persistent=False
+                "column_offset_K", torch.tensor([0, *accumulate(sizes[:-1])]), persistent=False
             )
         if features.numeric:
             self.numeric = nn.Linear(len(features.numeric), model_dim)
             means, stds = zip(*((column.mean, column.std) for column in features.numeric), strict=True)
             self.register_buffer("mean_N", torch.tensor(means), persistent=False)
             self.register_buffer("std_N", torch.tensor(stds), persistent=False)
-        self.norms = nn.ModuleList(nn.LayerNorm(model_dim) for _ in hidden)
+        self.norm_widths = tuple(_trained_widths(self.students, block) for block in self.full.layers)
+        self.norms = nn.ModuleList(
+            nn.ModuleList(NestedLayerNorm(model_dim) for _ in widths) for widths in self.norm_widths
+        )
         self.blocks = nn.ModuleList(NestedFeedForward(model_dim, units) for units in hidden)
-        self.final_norm = nn.LayerNorm(model_dim)
-        self.head = nn.Linear(model_dim, 1)
+        self.final_norms = nn.ModuleList(NestedLayerNorm(model_dim) for _ in self.students)
+        self.heads = nn.ModuleList(NestedHead(model_dim, outputs) for _ in self.students)
+        self.heads.load_state_dict(_repeated(self.heads))
 
-    def forward(self, inputs: dict[str, Tensor], widths: Widths) -> Tensor:
-        """Logits [B, 1] of the sub-model with these hidden units per block.
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """Outputs [B, C] of the TA.
 
         Args:
-            inputs: `categorical` int64 [B, C] and `numeric` float32 [B, N], from `FeatureSchema.encode`.
-            widths: Hidden units per block, each at most the TA's.
+            inputs: `categorical` int64 [B, K] and `numeric` float32 [B, N], from `FeatureSchema.encode`.
         """
-        return self.rank(self.embed(inputs), widths)
+        return self.rank(self.embed(inputs), self.full)
 
-    def embed(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The rows as vectors [B, D], the same for every sub-model."""
+    def logits(self, inputs: Inputs, submodels: Sequence[Submodel]) -> list[Tensor]:
+        """Outputs [B, C] of each sub-model, on one embedding of the rows."""
+        x_BD = self.embed(inputs)
+        return [self.rank(x_BD, submodel) for submodel in submodels]
+
+    def embed(self, inputs: Inputs) -> Tensor:
+        """The rows as vectors [B, D]; a smaller model dimension is a prefix of it."""
         x_BD: Tensor | None = None
         if self.features.numeric:
             x_BD = self.numeric((inputs[NUMERIC] - self.mean_N) / self.std_N)
         if self.features.categorical:
-            summed_BD = self.embedding(inputs[CATEGORICAL] + self.column_offset_C).sum(dim=1)
+            summed_BD = self.embedding(inputs[CATEGORICAL] + self.column_offset_K).sum(dim=1)
             x_BD = summed_BD if x_BD is None else x_BD + summed_BD
         if x_BD is None:
             raise ValueError("a ranker needs at least one column, got a schema with none")
         return x_BD
 
-    def rank(self, x_BD: Tensor, widths: Widths) -> Tensor:
-        """Logits [B, 1] of embedded rows: lets one embedding serve several sub-models."""
-        for norm, block, width in zip(self.norms, self.blocks, widths, strict=True):
-            x_BD = x_BD + block(norm(x_BD), width)
-        logits_B1: Tensor = self.head(self.final_norm(x_BD))
-        return logits_B1
+    def rank(self, x_BD: Tensor, submodel: Submodel) -> Tensor:
+        """Outputs [B, C] of embedded rows."""
+        x_Bd = x_BD if submodel.model_dim == self.full.model_dim else x_BD[:, : submodel.model_dim]
+        for block, width in zip(submodel.layers, submodel.widths, strict=True):
+            norm = self.norms[block][self._norm_index(block, width)]  # type: ignore[index]
+            x_Bd = x_Bd + self.blocks[block](norm(x_Bd), width)
+        student = self._student_index(submodel)
+        outputs_BC: Tensor = self.heads[student](self.final_norms[student](x_Bd))
+        return outputs_BC
 
-    def nested_parameters(self) -> dict[str, NestedParameter]:
-        """The feed-forward weights nest along their first axis, hidden units; all else is shared whole."""
-        return {
-            f"blocks.{block}.{name}": NestedParameter(block=block, axis=0)
-            for block in range(len(self.full_widths))
-            for name in ("up_HD", "up_bias_H", "down_HD")
-        }
+    def slices(self, submodel: Submodel) -> dict[str, ParameterSlice]:
+        """See `NestedModel`."""
+        kept, student = submodel.model_dim, self._student_index(submodel)
+        slices: dict[str, ParameterSlice] = {}
+        if self.features.categorical:
+            slices |= _own("embedding", "embedding", {"weight": (self.embedding.num_embeddings, kept)})
+        if self.features.numeric:
+            shapes = {"weight": (kept, len(self.features.numeric)), "bias": (kept,)}
+            slices |= _own("numeric", "numeric", shapes)
+        blocks = list(zip(submodel.layers, submodel.widths, strict=True))
+        for block, width in blocks:
+            own = f"norms.{block}.{self._norm_index(block, width)}"
+            slices |= _own(f"norms.{block}.0", own, {"weight": (kept,), "bias": (kept,)})
+        for block, width in blocks:
+            shapes = {
+                "up_HD": (width, kept),
+                "up_bias_H": (width,),
+                "down_HD": (width, kept),
+                "down_bias_D": (kept,),
+            }
+            slices |= _own(f"blocks.{block}", f"blocks.{block}", shapes)
+        slices |= _own("final_norms.0", f"final_norms.{student}", {"weight": (kept,), "bias": (kept,)})
+        slices |= _own("heads.0", f"heads.{student}", {"weight": (self.outputs, kept), "bias": (self.outputs,)})
+        return slices
 
-    def parameter_count(self, widths: Widths) -> int:
-        """Parameters that the sub-model of these widths uses."""
-        nested = self.nested_parameters()
-        count = 0
-        for name, parameter in self.named_parameters():
-            full = parameter.numel()
-            if name in nested:
-                full = full // parameter.shape[0] * widths[nested[name].block]
-            count += full
-        return count
+    def extract(self, submodel: Submodel) -> "Ranker":
+        """See `NestedModel`; blocks are numbered anew."""
+        alone = Ranker(
+            self.features,
+            model_dim=submodel.model_dim,
+            hidden=submodel.widths,
+            outputs=self.outputs,
+        )
+        sources = self.state_dict()
+        parts = (
+            sources[part.source][tuple(slice(kept) for kept in part.shape)]
+            for part in self.slices(submodel).values()
+        )
+        alone.load_state_dict(dict(zip((name for name, _ in alone.named_parameters()), parts, strict=True)))
+        return alone.train(self.training)
 
-    def flops_per_row(self, widths: Widths) -> int:
+    def flops_per_row(self, submodel: Submodel) -> int:
         """Two per multiply-add of every matrix, one per added embedding element; norms are left out."""
-        model_dim = self.head.in_features
-        matrices = len(self.features.numeric) * model_dim + 2 * model_dim * sum(widths) + model_dim
-        return 2 * matrices + len(self.features.categorical) * model_dim
+        kept = submodel.model_dim
+        matrices = len(self.features.numeric) * kept + 2 * kept * sum(submodel.widths) + kept * self.outputs
+        return 2 * matrices + len(self.features.categorical) * kept
+
+    def _norm_index(self, block: int, width: int) -> int:
+        return _nearest(self.norm_widths[block], width)
+
+    def _student_index(self, submodel: Submodel) -> int:
+        if submodel in self.students:
+            return self.students.index(submodel)
+        return _nearest(
+            [self.flops_per_row(student) for student in self.students], self.flops_per_row(submodel)
+        )
+
+
+def _own(module: str, source: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, ParameterSlice]:
+    """Slices of a module's parameters, which lie in the module `source`."""
+    return {
+        f"{module}.{name}": ParameterSlice(source=f"{source}.{name}", shape=shape)
+        for name, shape in shapes.items()
+    }
+
+
+def _trained_widths(students: Sequence[Submodel], block: int) -> tuple[int, ...]:
+    """Widths at which some student has this block, ascending."""
+    widths = {
+        width
+        for student in students
+        for kept, width in zip(student.layers, student.widths, strict=True)
+        if kept == block
+    }
+    return tuple(sorted(widths))
+
+
+def _nearest(sizes: Sequence[int], size: int) -> int:
+    """Index of the size whose ratio to `size` is nearest to 1; of two the larger."""
+    return min(range(len(sizes)), key=lambda index: (abs(math.log(sizes[index] / size)), -sizes[index]))
+
+
+def _repeated(heads: nn.ModuleList) -> dict[str, Tensor]:
+    """All heads begin as the first one."""
+    first = heads[0].state_dict()
+    return {f"{index}.{name}": tensor for index in range(len(heads)) for name, tensor in first.items()}

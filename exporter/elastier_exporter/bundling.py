@@ -1,0 +1,203 @@
+"""From a nested model to a bundle: write the tiers, compare them with torch, judge, measure, seal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import onnxruntime as ort
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from elastier_contract.bundle import Bundle, new_bundle, open_bundle, seal
+from elastier_contract.features import FeatureSchema
+from elastier_contract.layout import Layout
+from elastier_contract.machine import describe_machine
+from elastier_contract.manifest import Manifest, Provenance
+from elastier_contract.profile import measure_profile
+from elastier_contract.progress import Progress, no_progress
+from elastier_contract.signature import Signature
+from elastier_contract.tier import Quality, Tier
+from elastier_exporter.errors import NamingError
+from elastier_exporter.parity import check_parity
+from elastier_exporter.session import open_session, run_rows, runner
+from elastier_exporter.tiers import write_tiers
+from elastier_trainer.submodel import Inputs, Ladder, NestedModel, Submodel, parameter_count
+from elastier_trainer.task import Task
+from elastier_trainer.trained import TaskRecord
+
+LAYOUT: Layout = "a"
+_LIBRARIES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """How tiers are timed."""
+
+    threads: int = 1
+    """Threads of one run."""
+    runs: int = 30
+    """Timed runs per tier and batch size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Rows that training did not fit, to judge tiers by."""
+
+    inputs: Inputs
+    labels_R: Tensor
+    split: str = "validation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a bundle is made of."""
+
+    model: NestedModel
+    """In evaluation mode."""
+    ladder: Ladder
+    """The tiers, the TA last."""
+    task: Task
+    record: TaskRecord
+    """The task as the manifest tells it."""
+    signature: Signature
+    features: FeatureSchema | None
+    validation: Validation
+    probes: Sequence[Inputs]
+    """Further rows on which each tier has to answer as torch does."""
+    provenance: Provenance
+
+
+def make_bundle(
+    material: Material,
+    out: Path,
+    *,
+    name: str,
+    model_version: str,
+    measuring: Measuring,
+    progress: Progress = no_progress,
+) -> Bundle:
+    """Write the bundle `out`; an older bundle there is replaced at the end.
+
+    Raises:
+        GraphError: The TA's graph cannot be exported or sliced.
+        ParityError: A tier does not answer as torch does.
+    """
+    ladder = by_cost(material.model, material.ladder)
+    told = _counter(progress, 1 + 2 * len(ladder.names))
+    with new_bundle(out) as folder:
+        graphs = write_tiers(folder, material.model, ladder, material.signature, told)
+        sessions = {
+            tier: open_session(folder, graph, LAYOUT, measuring.threads) for tier, graph in graphs.items()
+        }
+        tiers = [
+            _judge(tier, submodel, graphs[tier], sessions[tier], material, told)
+            for tier, submodel in ladder.students.items()
+        ]
+        profile = measure_profile(
+            runner(sessions, material.signature),
+            ladder.names,
+            machine=describe_machine(ort.__version__),
+            threads=measuring.threads,
+            runs=measuring.runs,
+            progress=progress,
+        )
+        record = material.record
+        scale = (record.label_mean, record.label_std) if record.name == "regression" else (None, None)
+        seal(
+            folder,
+            profile,
+            name=name,
+            version=model_version,
+            created_at=datetime.now(UTC),
+            layout=LAYOUT,
+            task=record.name,
+            classes=record.classes,
+            label_mean=scale[0],
+            label_std=scale[1],
+            signature=material.signature,
+            features=material.features,
+            tiers=tuple(tiers),
+            provenance=_with_libraries(material.provenance),
+        )
+    return open_bundle(out)
+
+
+def check_name(name: str, model_version: str) -> None:
+    """Check a model's name and version before the work rather than after it.
+
+    Raises:
+        NamingError: The manifest could not carry one of the two.
+    """
+    given = {"name": name, "version": model_version}
+    try:
+        Manifest.model_validate(given)
+    except (
+        ValidationError
+    ) as error:  # always, as other fields are missing: a given one among them is at fault
+        faulty = {fault["loc"][0] for fault in error.errors()}
+        for field, text in given.items():
+            if field in faulty:
+                raise NamingError(
+                    f"expected a {field} of letters, digits, '.', '_' and '-', the first a letter or digit, "
+                    f"at most 127, got {text!r}: --{field} gives another"
+                ) from error
+
+
+def by_cost(model: NestedModel, ladder: Ladder) -> Ladder:
+    """The ladder from the cheapest to the TA."""
+    costs = {name: model.flops_per_row(submodel) for name, submodel in ladder.students.items()}
+    return Ladder(students={name: ladder.students[name] for name in sorted(costs, key=costs.__getitem__)})
+
+
+def _judge(
+    name: str,
+    submodel: Submodel,
+    graph: str,
+    session: ort.InferenceSession,
+    material: Material,
+    told: Callable[[str], None],
+) -> Tier:
+    """Compare a tier with torch, and measure the quality of what will be served."""
+    model, validation, task = material.model, material.validation, material.task
+    for rows in (validation.inputs, *material.probes):
+        check_parity(name, session, model, submodel, rows)
+    logits_RC = torch.from_numpy(run_rows(session, validation.inputs))
+    found = task.evaluate(logits_RC, validation.labels_R)
+    told(f"{name} {task.metric} {found.value:.4f}")
+    return Tier(
+        name=name,
+        widths=submodel.widths,
+        layers=submodel.layers,
+        model_dim=submodel.model_dim or None,
+        parameters=parameter_count(model, submodel),
+        flops_per_row=model.flops_per_row(submodel),
+        graph=graph,
+        quality=Quality(
+            metric=task.metric,
+            value=found.value,
+            low=found.low,
+            high=found.high,
+            chance=task.chance,
+            rows=found.rows,
+            split=validation.split,
+        ),
+    )
+
+
+def _with_libraries(provenance: Provenance) -> Provenance:
+    versions: Mapping[str, str] = {library: version(library) for library in _LIBRARIES}
+    return provenance.model_copy(update={"versions": {**provenance.versions, **versions}})
+
+
+def _counter(progress: Progress, total: int) -> Callable[[str], None]:
+    done = 0
+
+    def told(detail: str) -> None:
+        nonlocal done
+        done += 1
+        progress("export", done, total, detail)
+
+    return told

@@ -1,0 +1,136 @@
+"""The config of a training run as a file: YAML in and out, flags on top of it.
+
+Paths in a file are relative to that file, so that a folder with its data can be moved.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from elastier_trainer.config import TrainConfig
+from elastier_trainer.errors import ConfigError
+from elastier_trainer.teachers.source import dump_source, resolve_document
+
+PATHS = ("data", "schema")
+_WITHOUT_EFFECT = (*PATHS, "teacher", "checkpoint_every", "tensorboard")
+"""Keys that do not shape the weights: the files themselves are told by their digests."""
+
+_ADAPTER: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Read a YAML file and put `overrides` on top.
+
+    Args:
+        path: The file, or None for defaults alone.
+        overrides: Key path, such as `objective.alpha`, → value; paths are relative to the working folder.
+
+    Raises:
+        ConfigError: No such file, not YAML, an unknown key or a wrong value; names the key path.
+    """
+    document = {} if path is None else _read_yaml(path)
+    if path is not None:
+        document = resolve_paths(document, path.parent)
+    source = "the command line" if path is None else str(path)
+    for key_path, value in (overrides or {}).items():
+        _put(document, key_path, value, source)
+    return parse_config(document, source=source)
+
+
+def parse_config(document: Mapping[str, Any], *, source: str) -> TrainConfig:
+    """Check a document against `TrainConfig`; `source` names it in errors.
+
+    Raises:
+        ConfigError: An unknown key or a wrong value; says key path, expectation and value of each.
+    """
+    try:
+        return _ADAPTER.validate_python(document)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: " + "; ".join(_findings(error))) from error
+
+
+def dump_config(config: TrainConfig, *, relative_to: Path) -> dict[str, Any]:
+    """The config as plain values, with paths relative to a folder; `parse_config` reads it back."""
+    document: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    for key in PATHS:
+        document[key] = os.path.relpath(getattr(config, key), relative_to)
+    if config.teacher is not None:
+        document["teacher"] = dump_source(config.teacher, relative_to=relative_to)
+    return document
+
+
+def resolve_paths(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A config document whose paths, relative to `folder`, no longer depend on it."""
+    resolved = {
+        key: os.path.normpath(folder / value) if key in PATHS and isinstance(value, str) else value
+        for key, value in document.items()
+    }
+    if resolved.get("teacher") is not None:
+        resolved["teacher"] = resolve_document(resolved["teacher"], folder)
+    return resolved
+
+
+def yaml_text(document: Mapping[str, Any]) -> str:
+    """A config document as YAML, keys in their declared order."""
+    return yaml.safe_dump(dict(document), sort_keys=False)
+
+
+def fingerprint(config: TrainConfig) -> dict[str, str]:
+    """Key path → value of all that shapes the weights: not the places of files, nor what is written and when."""
+    document: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    flat: dict[str, str] = {}
+    for key, value in document.items():
+        if key in _WITHOUT_EFFECT:
+            continue
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": json.dumps(inner_value) for inner, inner_value in value.items()}
+        else:
+            flat[key] = json.dumps(value)
+    return flat
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: expected a YAML file, cannot read it: {error.strerror or error}"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, got a {type(document).__name__}")
+    return document
+
+
+def _put(document: dict[str, Any], key_path: str, value: Any, source: str) -> None:
+    *parents, key = key_path.split(".")
+    for parent in parents:
+        document = document.setdefault(parent, {})
+        if not isinstance(document, dict):
+            raise ConfigError(f"{source}: {parent}: expected a mapping, got {document!r}")
+    document[key] = value
+
+
+def _findings(error: ValidationError) -> list[str]:
+    findings = []
+    for finding in error.errors(include_url=False):
+        where = ".".join(str(part) for part in finding["loc"])
+        match finding["type"]:
+            case "unexpected_keyword_argument":
+                findings.append(f"{where}: unknown key")
+            case "missing":
+                findings.append(f"{where}: expected a value, got none")
+            case "value_error":
+                message = finding["msg"].removeprefix("Value error, ")
+                findings.append(f"{where}: {message}" if where else message)
+            case _:
+                findings.append(f"{where or 'top level'}: {finding['msg']}, got {finding['input']!r}")
+    return findings

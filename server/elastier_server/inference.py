@@ -1,5 +1,8 @@
 """The hand-over inside the server: what the protocol asks of a model, and what it gets back.
 
+What a request makes anew is a `msgspec.Struct`, or a dataclass that is not frozen: one that is sets its fields through
+`object.__setattr__`, which takes three times as long.
+
 All times are seconds on the server's monotonic clock (`time.perf_counter`), durations end in `_s`.
 """
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import msgspec
 from numpy.typing import NDArray
 
 from elastier_contract.manifest import Manifest
@@ -16,15 +20,14 @@ Reason = Literal["largest_fits", "bounded", "deadline", "guard", "none_fits"]
 one would be late; a larger one would keep tighter callers waiting; even the smallest may be late."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TierBounds:
+class TierBounds(msgspec.Struct, frozen=True, kw_only=True):
     """The tiers a request may be given, as indices into the manifest's tiers, both ends included."""
 
     lowest: int
     highest: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class InferRequest:
     """One request, validated against the signature."""
 
@@ -38,7 +41,7 @@ class InferRequest:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class InferResult:
     """One answer, with what it took."""
 

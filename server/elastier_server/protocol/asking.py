@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 
 from elastier_server.errors import InvalidRequestError
@@ -16,8 +16,7 @@ UNIT_HEADER = b"x-elastier-unit"
 _MAX_UNIT_CHARACTERS = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """What a client may say beside its inputs."""
 
     tier: str | None = None
@@ -32,8 +31,7 @@ class Wishes:
         return self.tier is not None or self.min_tier is not None or self.max_tier is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A request that was read and checked."""
 
     served: Served

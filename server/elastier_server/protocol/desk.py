@@ -19,6 +19,7 @@ from elastier_server.protocol.arms import Arms, Place
 from elastier_server.protocol.asking import Ask, tier_bounds
 from elastier_server.protocol.exchange import Exchange, respond
 from elastier_server.protocol.presence import ClientPresent
+from elastier_server.protocol.tensors import all_true
 from elastier_server.settings import Settings
 from elastier_server.state import Served
 
@@ -172,5 +173,5 @@ def _facts(ask: Ask, result: InferResult, server_ms: float, met: bool, place: Pl
 def _check_finite(result: InferResult) -> None:
     # JSON has no NaN: msgspec would write null, and a client would take it for a score.
     for name, values in result.outputs.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
+        if values.dtype.kind == "f" and not all_true(np.isfinite(values)):
             raise InferenceError(f"the model's output {name!r} is not finite")

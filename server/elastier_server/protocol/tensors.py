@@ -6,6 +6,7 @@ Shapes: B rows; further dimensions are fixed by the signature.
 import math
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -44,9 +45,10 @@ class TensorReader:
         self._nested: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(
             _nested_list(_JSON_TYPES[spec.dtype.kind], len(spec.shape))
         )
-        self._limits = None if spec.limits is None else np.array(spec.limits)
+        self._columns = list(spec.shape[1:])
+        self._unsigned, self._limits = _unsigned_limits(spec)
 
-    def check_head(self, datatype: str, shape: Sequence[int]) -> int:
+    def check_head(self, datatype: str, shape: list[int]) -> int:
         """Check what a tensor says about itself, and give its number of rows.
 
         Raises:
@@ -56,9 +58,9 @@ class TensorReader:
             raise InvalidRequestError(
                 f"{self._where}: expected datatype {self.spec.datatype}, got {datatype!r}"
             )
-        if len(shape) != len(self.spec.shape) or tuple(shape[1:]) != self.spec.shape[1:] or shape[0] < 0:
+        if not shape or shape[0] < 0 or shape[1:] != self._columns:
             expected = ", ".join(("rows", *map(str, self.spec.shape[1:])))
-            raise InvalidRequestError(f"{self._where}: expected shape [{expected}], got {list(shape)}")
+            raise InvalidRequestError(f"{self._where}: expected shape [{expected}], got {shape}")
         return shape[0]
 
     def read(self, data: msgspec.Raw | list[Any], shape: Sequence[int]) -> NDArray[Any]:
@@ -75,7 +77,7 @@ class TensorReader:
         if len(values) != size:
             raise self._wrong_size(shape, size, len(values))
         try:
-            packed = struct.pack(f"{size}{self._code}", *values)
+            packed = _packer(size, self._code).pack(*values)
         except (struct.error, OverflowError):  # a number that the datatype cannot hold
             raise self._refusal(values) from None
         array = np.frombuffer(packed, dtype=self.spec.dtype).reshape(shape)
@@ -109,9 +111,9 @@ class TensorReader:
 
     def _all_right(self, array: NDArray[Any]) -> bool:
         if self._limits is not None:
-            return not ((array < 0) | (array >= self._limits)).any()
+            return all_true(array.view(self._unsigned) < self._limits)
         # JSON has no infinity, but what is beyond FP32 was packed as one.
-        return self.spec.dtype.kind != "f" or bool(np.isfinite(array).all())
+        return self.spec.dtype.kind != "f" or all_true(np.isfinite(array))
 
     def _refusal(self, values: Sequence[Any]) -> InvalidRequestError:
         """What is wrong with the first wrong value, of which there is one."""
@@ -139,6 +141,26 @@ class TensorReader:
             f"{self._where} row {row} column {column}: "
             f"expected an id of 0 to {limits[column] - 1}, got {ids[index]}"
         )
+
+
+def all_true(flags: NDArray[np.bool_]) -> bool:
+    """What `flags.all()` is, in a tenth of the time: that one goes through Python and the machinery of reductions."""
+    return 0 not in flags.tobytes()
+
+
+@lru_cache(maxsize=1024)
+def _packer(size: int, code: str) -> struct.Struct:
+    return struct.Struct(f"{size}{code}")
+
+
+def _unsigned_limits(spec: TensorSpec) -> tuple[np.dtype[Any], NDArray[np.uint64] | None]:
+    """What to view ids as so that one comparison finds the negative ones too, which then are large; and with what."""
+    unsigned = np.dtype(f"u{spec.dtype.itemsize}")
+    if spec.limits is None or spec.dtype.kind == "f":
+        return unsigned, None
+    negative = np.iinfo(unsigned.str).max // 2 + 1
+    most = [limit if spec.dtype.kind == "u" else min(limit, negative) for limit in spec.limits]
+    return unsigned, np.array(most, dtype=np.uint64)
 
 
 def _nested_list(item: Any, rank: int) -> Any:

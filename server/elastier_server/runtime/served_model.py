@@ -9,9 +9,9 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,8 +26,7 @@ from elastier_server.scheduler.scheduler import Scheduler
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Caller:
+class _Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who waits for a ticket's answer."""
 
     request: InferRequest

@@ -7,7 +7,8 @@ make late, by how many came during recent runs and how long they could have wait
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from elastier_server.scheduler.policy import (
     Batch,
@@ -24,8 +25,7 @@ HARM_WEIGHT = 2.0
 """What making a caller late counts, in answers by the largest tier."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class _Plan(msgspec.Struct, frozen=True, kw_only=True):
     batch: Batch
     tier: int
     value: float

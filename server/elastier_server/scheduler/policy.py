@@ -4,8 +4,9 @@ A policy is a function of the queue, the clock and the cost model; the server an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from elastier_server.inference import Reason, TierBounds
 from elastier_server.scheduler.cost import CostModel
@@ -13,8 +14,7 @@ from elastier_server.scheduler.queue import DeadlineQueue, Ticket
 from elastier_server.scheduler.traffic import Traffic
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """All that a decision depends on; the queue is not empty, and its head can still be answered in time."""
 
     now_s: float
@@ -30,8 +30,7 @@ class Situation:
         return ticket.deadline_s - self.now_s - self.cost.overhead_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """A batch to run, and why on this tier."""
 
     tickets: tuple[Ticket, ...]
@@ -49,8 +48,7 @@ class Policy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Tickets that can run together, earliest deadline first: their bounds have a tier in common."""
 
     tickets: tuple[Ticket, ...]

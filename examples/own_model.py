@@ -1,6 +1,7 @@
-"""Make a model of your own nested, train all its students in one run, and export each to ONNX.
+"""Make a model of your own nested, train all its students in one run, and export them as a bundle.
 
     python examples/own_model.py --out digits/
+    elastier serve digits/
 
 The data are scikit-learn's handwritten digits; docs/own-model.md explains each step.
 """
@@ -14,9 +15,10 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import cross_val_predict, train_test_split
 from torch import Tensor, nn
 
-from elastier_trainer.nest import NestedModule, NestSpec, nest
+from elastier_contract.bundle import Bundle
+from elastier_exporter.own import export_model
+from elastier_trainer.nest import NestSpec, nest
 from elastier_trainer.objective import MattaObjective, ObjectiveConfig
-from elastier_trainer.submodel import Ladder
 from elastier_trainer.task import MulticlassTask
 
 
@@ -35,15 +37,16 @@ class Digits(nn.Module):
         return logits
 
 
-def train_and_export(
-    x: Tensor, y: Tensor, teacher: Tensor, out: Path, steps: int
-) -> tuple[NestedModule, Ladder]:
-    """Train the ladder on images x and labels y, and write `<student>.onnx` for each student."""
+def train_and_export(out: Path, steps: int) -> Bundle:
+    """Train every student at once, and write the bundle `out`; half of the images is held out to judge it."""
+    x, y, x_test, y_test = split_digits()
+    teacher = teacher_logits(x, y)
     # [the loop]
     spec = NestSpec(pairs=[("first", "second"), ("second", "third")])
     model = nest(Digits(), spec, example_inputs={"pixels": x[:8]})
     ladder = model.ladder(widths=(8, 64))
-    objective = MattaObjective(ObjectiveConfig(), MulticlassTask(classes=10))
+    task = MulticlassTask(classes=10)
+    objective = MattaObjective(ObjectiveConfig(), task)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(steps):
         rows = torch.randint(len(x), (256,))
@@ -55,11 +58,9 @@ def train_and_export(
         optimizer.zero_grad()
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    for name, submodel in ladder.students.items():
-        student, path = model.extract(submodel).eval(), out / f"{name}.onnx"
-        torch.onnx.export(student, (x[:8],), path, dynamic_shapes=({0: "rows"},), verbose=False)
+    images = {"pixels": x_test}
+    return export_model(model, ladder, out, inputs=images, labels_R=y_test, task=task, name="digits")
     # [the loop]
-    return model, ladder
 
 
 def split_digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -78,28 +79,16 @@ def teacher_logits(x: Tensor, y: Tensor) -> Tensor:
     return torch.tensor(shares).float().clamp(min=1e-3).log()
 
 
-def accuracies(model: NestedModule, ladder: Ladder, x: Tensor, y: Tensor) -> dict[str, float]:
-    """Share of the images that each student names rightly."""
-    model.eval()
-    with torch.no_grad():
-        logits = model.logits({"pixels": x}, ladder.submodels)
-    named = zip(ladder.names, logits, strict=True)
-    return {name: float((logits_RC.argmax(dim=1) == y).float().mean()) for name, logits_RC in named}
-
-
 def main() -> None:
     """Train, export, and print each student's accuracy on the images that were not trained on."""
-    parser = argparse.ArgumentParser(description="Nest a model, train its students together, export each.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the .onnx files")
+    parser = argparse.ArgumentParser(description="Nest a model, train its students together, export them.")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
-    x, y, x_test, y_test = split_digits()
-    model, ladder = train_and_export(x, y, teacher_logits(x, y), arguments.out, arguments.steps)
-    for name, accuracy in accuracies(model, ladder, x_test, y_test).items():
-        print(f"{name:>5}  {accuracy:.3f}  {model.flops_per_row(ladder.students[name]):>7,} FLOPs a row")
+    for tier in train_and_export(arguments.out, arguments.steps).manifest.tiers:
+        print(f"{tier.name:>5}  accuracy {tier.quality.value:.3f}  {tier.flops_per_row:>7,} FLOPs a row")
 
 
 if __name__ == "__main__":

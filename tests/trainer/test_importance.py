@@ -90,7 +90,7 @@ def test_a_unit_counts_by_its_activation_times_the_weights_that_consume_it() -> 
     with torch.no_grad():
         model["up"].weight.copy_(torch.tensor([[1.0], [5.0], [0.1], [-3.0]]))  # type: ignore[operator]
         model["down"].weight.copy_(torch.tensor([[1.0, 0.0, 100.0, 1.0]]))  # type: ignore[operator]
-    model.forward = lambda x: model["down"](model["up"](x))  # type: ignore[method-assign]
+    model.forward = lambda x: model["down"](model["up"](x))
     sort_by_importance(model, NestSpec(pairs=[("up", "down")]), {"x": torch.ones(3, 1)})
     assert model["up"].weight.flatten().tolist() == pytest.approx([0.1, -3.0, 1.0, 5.0])  # type: ignore[operator]
 

@@ -232,7 +232,7 @@ def test_no_submodel_leaves_a_trace_on_the_module() -> None:
     alone = model.logits(rows(), [model.full])[0]
     parts = [submodel(1, 1, layers=(0, 1)), model.full, submodel(3, 3, 3)]
     assert torch.equal(model.logits(rows(), parts)[1], alone)
-    assert torch.equal(model.module(**rows()), alone)
+    assert torch.equal(model(**rows()), alone)
     assert model.module.get_parameter("blocks.0.up.weight").shape == (12, 6)
 
 

@@ -108,4 +108,6 @@ def _silenced(nested: NestedModule, weight: str, half: int, inputs: Inputs) -> T
     """Outputs [B, C] of the TA, with all but the first hidden units of one pair without effect."""
     silent = nested.module.get_parameter(weight).clone()
     silent[:, half:] = 0
-    return as_columns(functional_call(nested.module, {weight: silent}, kwargs=dict(inputs), tie_weights=False))
+    return as_columns(
+        functional_call(nested.module, {weight: silent}, kwargs=dict(inputs), tie_weights=False)
+    )

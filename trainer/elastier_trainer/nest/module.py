@@ -9,6 +9,7 @@ Shapes: B rows, C outputs, H hidden units of a pair, h <= H in use.
 
 import copy
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
@@ -75,9 +76,9 @@ class NestedModule(nn.Module):
         submodels = [*(self.uniform(width) for width in sorted(set(widths))), self.full]
         return Ladder(students={f"w{max(submodel.widths)}": submodel for submodel in submodels})
 
-    def forward(self, inputs: Inputs, submodels: Sequence[Submodel]) -> list[Tensor]:
-        """The same as `logits`."""
-        return self.logits(inputs, submodels)
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """Outputs [B, C] of the TA."""
+        return as_columns(self.module(**inputs))
 
     def logits(self, inputs: Inputs, submodels: Sequence[Submodel]) -> list[Tensor]:
         """Outputs [B, C] of each sub-model; a module with outputs [B] has C = 1.
@@ -124,21 +125,22 @@ class NestedModule(nn.Module):
         return flops
 
     def _logits(self, inputs: Inputs, submodel: Submodel) -> Tensor:
-        tensors = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        parts = {name: _prefix(tensors[name], shape) for name, shape in self._shapes(submodel).items()}
-        outputs = functional_call(self._spine(submodel), parts, kwargs=dict(inputs), tie_weights=False)
-        return as_columns(outputs)
+        parts = {
+            name: _prefix(attrgetter(name)(self.module), shape)
+            for name, shape in self._shapes(submodel).items()
+        }
+        module = self._spine(submodel)
+        return as_columns(functional_call(module, parts, kwargs=dict(inputs), tie_weights=False))
 
     def _shapes(self, submodel: Submodel) -> dict[str, tuple[int, ...]]:
-        """Name of each sliced parameter and buffer of the kept blocks → the shape of its prefix."""
+        """Name of each parameter and buffer that is not used whole → the shape of its prefix."""
         self._check(submodel)
-        tensors = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
         shapes: dict[str, tuple[int, ...]] = {}
         for block, width in zip(submodel.layers, submodel.widths, strict=True):
-            for name, axis in self.hidden[block].axes.items():
-                shape = list(shapes.get(name, tensors[name].shape))
-                shape[axis] = width
-                shapes[name] = tuple(shape)
+            if width < self.hidden[block].units:
+                for name, axis in self.hidden[block].axes.items():
+                    shape = shapes.get(name) or tuple(attrgetter(name)(self.module).shape)
+                    shapes[name] = (*shape[:axis], width, *shape[axis + 1 :])
         return shapes
 
     def _left_out(self, submodel: Submodel) -> tuple[str, ...]:
@@ -162,7 +164,11 @@ class NestedModule(nn.Module):
         """Refuse what is no sub-model of this module."""
         full = tuple(hidden.units for hidden in self.hidden)
         layers, widths = submodel.layers, submodel.widths
-        if not layers or list(layers) != sorted(set(layers) & set(range(len(full)))) or len(layers) != len(widths):
+        if (
+            not layers
+            or list(layers) != sorted(set(layers) & set(range(len(full))))
+            or len(layers) != len(widths)
+        ):
             raise ConfigError(
                 f"expected ascending layers within 0..{len(full) - 1} and one width for each, "
                 f"got layers {layers} and widths {widths}"

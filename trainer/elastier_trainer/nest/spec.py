@@ -48,21 +48,13 @@ class Hidden:
 
     units: int
     """H."""
-    makers: Members
-    """Layers whose parameters run over the hidden units along axis 0."""
+    makers: tuple[str, ...]
+    """Names of the layers whose parameters run over the hidden units along axis 0."""
     consumer: str
     """Name of the `nn.Linear` whose weight runs over them along axis 1."""
 
-    @property
-    def axes(self) -> dict[str, int]:
-        """Parameter or buffer name → its axis of hidden units."""
-        axes = {f"{self.consumer}.weight": 1}
-        for name, layer in self.makers.items():
-            tensors = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
-            axes |= {
-                f"{name}.{key}": 0 for key, tensor in tensors if tensor.dim() and len(tensor) == self.units
-            }
-        return axes
+    axes: dict[str, int]
+    """Parameter or buffer name → its axis of hidden units."""
 
 
 def resolve(module: nn.Module, spec: NestSpec) -> list[Hidden]:
@@ -76,7 +68,7 @@ def resolve(module: nn.Module, spec: NestSpec) -> list[Hidden]:
     found = [_hidden(members) for patterns in spec.pairs for members in _matches(module, patterns)]
     _refuse_shared(module, found)
     order = {name: index for index, (name, _) in enumerate(module.named_modules())}
-    return sorted(found, key=lambda hidden: order[next(iter(hidden.makers))])
+    return sorted(found, key=lambda hidden: order[hidden.makers[0]])
 
 
 def blocks_of(module: nn.Module, depth: str, hidden: Sequence[Hidden]) -> tuple[str, ...]:
@@ -140,7 +132,17 @@ def _hidden(members: Members) -> Hidden:
             raise ConfigError(
                 f"the weight of {name} is computed from others (a parametrization), which cannot nest"
             )
-    return Hidden(units=first.out_features, makers=makers, consumer=names[-1])
+    axes = _axes(makers, names[-1], first.out_features)
+    return Hidden(units=first.out_features, makers=tuple(makers), consumer=names[-1], axes=axes)
+
+
+def _axes(makers: Members, consumer: str, units: int) -> dict[str, int]:
+    """Which parameters and buffers run over the hidden units, and along which axis."""
+    axes = {f"{consumer}.weight": 1}
+    for name, layer in makers.items():
+        tensors = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
+        axes |= {f"{name}.{key}": 0 for key, tensor in tensors if tensor.dim() and len(tensor) == units}
+    return axes
 
 
 def _check_units(name: str, layer: nn.Module, units: int, first: str) -> None:

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from elastier_cli.data import app
 from elastier_trainer.data import movielens as made
+from elastier_trainer.data.dataset import SPLITS
 from elastier_trainer.data.load import load_dataset
-from elastier_trainer.data.movielens import MOVIELENS_SCHEMA, MovieLensFiles, build_movielens
+from elastier_trainer.data.movielens import MOVIELENS_SCHEMA, build_movielens
 from elastier_trainer.errors import DataError
 
 installed = pytest.mark.skipif(
@@ -151,25 +152,33 @@ def test_files_that_do_not_fit_are_refused(folder: Path) -> None:
         made.read_source(folder)
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> MovieLensFiles:
-    return build_movielens(tmp_path_factory.mktemp("movielens"))
+def test_the_command_writes_the_same_bytes_twice(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(made, "ROWS", {"inter": 6, "user": 2, "item": 4})
+    for name in ("one", "two"):
+        command = ["movielens", "--out", str(tmp_path / name), "--json"]
+        result = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert result.exit_code == 0
+        assert '"rows": 6' in result.stdout
+        assert '"liked": 3' in result.stdout
+    for name in (made.DATA_FILE, made.SCHEMA_FILE):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [made.DATA_FILE, made.SCHEMA_FILE]
 
 
 @installed
-def test_all_ratings_are_there_and_load(files: MovieLensFiles) -> None:
+@pytest.mark.slow
+def test_all_ratings_are_there_split_by_time_and_load(tmp_path: Path) -> None:
+    files = build_movielens(tmp_path)
     dataset = load_dataset(files.data, files.schema, with_teacher_columns=True)
     assert len(dataset.labels_R) == files.rows == 100_000
     assert int(dataset.labels_R.sum()) == files.liked == 55_375
-    names = pq.read_schema(files.data).names
-    assert set(names) == {*MOVIELENS_SCHEMA.columns, "timestamp"}
-    assert "rating" not in names, "the rating is the label"
-
-
-@installed
-def test_the_command_writes_the_same_bytes(tmp_path: Path, files: MovieLensFiles) -> None:
-    result = CliRunner().invoke(app, ["movielens", "--out", str(tmp_path), "--json"], catch_exceptions=False)
-    assert result.exit_code == 0
-    assert '"liked": 55375' in result.stdout
-    assert (tmp_path / "movielens.parquet").read_bytes() == files.data.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["movielens.parquet", "movielens.schema.yaml"]
+    table = pq.read_table(files.data)
+    assert set(table.column_names) == set(MOVIELENS_SCHEMA.columns), "the rating itself is the label"
+    seconds = table["timestamp"].to_numpy()
+    train, validation, test = (seconds[dataset.splits[split].numpy()] for split in SPLITS)
+    assert train.max() < validation.min()
+    assert validation.max() < test.min()
+    assert [len(train), len(validation), len(test)] == pytest.approx([70_000, 10_000, 20_000], abs=50)

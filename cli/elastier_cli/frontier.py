@@ -96,5 +96,7 @@ def _show(report: "FrontierReport", out: Path) -> None:
 
 
 def _cells(tier: "StepReport") -> list[str]:
+    from elastier_trainer.frontier.report import short_cost
+
     widths, layers = (" ".join(map(str, numbers)) for numbers in (tier.widths, tier.layers))
-    return [tier.name, widths, layers, f"{tier.cost:,.4g}", f"{tier.judging:.4f}"]
+    return [tier.name, widths, layers, short_cost(tier.cost), f"{tier.judging:.4f}"]

@@ -28,7 +28,7 @@ class SubmodelCost(Protocol):
         ...
 
     @property
-    def facts(self) -> dict[str, float | str]:
+    def facts(self) -> dict[str, int | float | str]:
         """How it came about, in figures."""
         ...
 
@@ -43,7 +43,7 @@ class FlopsCost:
 
     model: NestedModel
     unit: ClassVar[str] = "FLOPs per row"
-    facts: ClassVar[dict[str, float | str]] = {}
+    facts: ClassVar[dict[str, int | float | str]] = {}
 
     def of(self, submodel: Submodel) -> float:
         """See `SubmodelCost`."""
@@ -74,7 +74,7 @@ class LatencyCost:
         return f"ms ({self.quantile}, {self.rows} rows)"
 
     @property
-    def facts(self) -> dict[str, float | str]:
+    def facts(self) -> dict[str, int | float | str]:
         """See `SubmodelCost`."""
         return asdict(self)
 

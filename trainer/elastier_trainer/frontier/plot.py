@@ -7,9 +7,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from elastier_contract import atomic
-from elastier_trainer.frontier.report import FrontierReport, StepReport
+from elastier_trainer.frontier.report import FrontierReport, StepReport, short_cost
 
 GREY, BLUE, ORANGE = "#b8b8b8", "#1f6fb4", "#d9701a"
 
@@ -22,7 +23,7 @@ def plot_front(path: Path, report: FrontierReport) -> None:
     _choosing(left, report)
     _judging(right, report)
     for axes in (left, right):
-        axes.set_xscale("log", base=2)
+        _doublings(axes, [step.cost for step in report.ladder])
         axes.set_xlabel(f"cost, {report.cost.unit}")
         axes.grid(alpha=0.25)
         axes.legend(loc="lower right", fontsize=9)
@@ -56,6 +57,14 @@ def _judging(axes: Axes, report: FrontierReport) -> None:
         axes.step(*_curve(_judged(steps)), where="post", color=color, lw=1.4, label=label)
     axes.plot(*_curve(_judged(report.ladder)), "o", color=ORANGE)
     axes.plot(*_curve(_judged(report.tiers)), "D", ms=5, color=BLUE, label=f"tiers ({len(report.tiers)})")
+
+
+def _doublings(axes: Axes, costs: Sequence[float]) -> None:
+    axes.set_xscale("log", base=2)
+    narrow = max(costs) < 8 * min(costs)
+    axes.xaxis.set_major_locator(LogLocator(base=2, subs=(1.0, 1.25, 1.5, 1.75) if narrow else (1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: short_cost(cost)))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _judged(steps: Sequence[StepReport]) -> list[tuple[float, float]]:

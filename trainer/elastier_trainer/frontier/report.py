@@ -31,7 +31,7 @@ class CostReport(FrozenModel):
     """What cost means here."""
 
     unit: str
-    facts: dict[str, float | str]
+    facts: dict[str, int | float | str]
 
 
 class ReferenceReport(FrozenModel):
@@ -135,6 +135,14 @@ def make_report(
         notes=_notes(mixes, judging_rows),
         command=command,
     )
+
+
+def short_cost(cost: float) -> str:
+    """A cost for people, three digits or so: `0.437`, `512`, `16.8k`, `4.2M`."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if cost >= size:
+            return f"{cost / size:.3g}{letter}"
+    return f"{cost:.3g}"
 
 
 def _comparison(plan: Plan, findings: Findings, found: Comparison) -> ComparisonReport:

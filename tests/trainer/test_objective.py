@@ -108,7 +108,7 @@ def test_without_labels_teacher_and_ta_are_left() -> None:
         (ObjectiveConfig(alpha=1.0), {"teacher_RC": None}, "got labels, no teacher and alpha 1"),
         (ObjectiveConfig(alpha=0.0), {"labels_L": torch.empty(0)}, "got no labels, a teacher and alpha 0"),
         (ObjectiveConfig(), {"labels_L": torch.empty(0), "teacher_RC": None}, "got no labels, no teacher"),
-        (ObjectiveConfig(w_ta=0, w_student=0), {}, "a weight above 0 among ta, student, got none"),
+        (ObjectiveConfig(w_ta=0, w_student=0), {}, "expected w_ta, w_student or w_middle above 0"),
         (ObjectiveConfig(), {"students_RC": {"ta": TA_RC}}, "got one named 'ta'"),
     ],
 )

@@ -21,9 +21,7 @@ from torch import Tensor
 from elastier_trainer.checked import STRICT, Fraction, Positive, Weight
 from elastier_trainer.errors import ConfigError
 from elastier_trainer.schedule import Ramp, between
-from elastier_trainer.task import BinaryTask, Task, binary_kl
-
-__all__ = ["MIDDLE", "TA", "MattaObjective", "ObjectiveConfig", "binary_kl", "distill_weight", "matta_loss"]
+from elastier_trainer.task import Task
 
 TA = "ta"
 MIDDLE = "middle"
@@ -104,73 +102,53 @@ class MattaObjective:
             ConfigError: Neither labels nor teacher has any weight, so there is nothing to learn; or a student
                 has the TA's name.
         """
-        return self._terms(ta_RC, students_RC, labels_L, teacher_RC, self.weights_at(step, steps))
-
-    def _terms(
-        self,
-        ta_RC: Tensor,
-        students_RC: Mapping[str, Tensor],
-        labels_L: Tensor,
-        teacher_RC: Tensor | None,
-        weights: Mapping[str, float],
-    ) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = {}
         if TA in students_RC:
             raise ConfigError(f"objective: expected students under names of their own, got one named {TA!r}")
-        weight_of = {TA: weights[TA]}
-        weight_of |= {name: weights[MIDDLE if name == MIDDLE else STUDENT] for name in students_RC}
-        self._check(bool(len(labels_L)), teacher_RC is not None, weight_of)
-        alpha, tau = self.config.alpha, self.config.tau
-        exact = {name: _exact(logits_RC) for name, logits_RC in {TA: ta_RC, **students_RC}.items()}
-        loss = torch.zeros_like(exact[TA][0, 0])
-        for name, logits_RC in exact.items():
-            if len(labels_L):
-                terms[f"{name}_task"] = self.task.loss(logits_RC[: len(labels_L)], labels_L)
-                loss = loss + weight_of[name] * (1 - alpha) * terms[f"{name}_task"]
-            if teacher_RC is not None:
-                terms[f"{name}_teacher"] = self.task.divergence(_exact(teacher_RC), logits_RC, tau)
-                loss = loss + weight_of[name] * alpha * terms[f"{name}_teacher"]
+        self._check(bool(len(labels_L)), teacher_RC is not None)
+        weights = self.weights_at(step, steps)
+        logits_of = {name: _exact(logits_RC) for name, logits_RC in {TA: ta_RC, **students_RC}.items()}
+        terms: dict[str, Tensor] = {}
+        loss = torch.zeros_like(logits_of[TA][0, 0])
+        for name, logits_RC in logits_of.items():
+            weight = weights[name if name in (TA, MIDDLE) else STUDENT]
+            loss = loss + weight * self._supervised(name, logits_RC, labels_L, teacher_RC, terms)
             if name != TA:
-                terms[f"{name}_ta"] = self.task.divergence(exact[TA].detach(), logits_RC, tau)
+                target_RC = logits_of[TA].detach()
+                terms[f"{name}_ta"] = self.task.divergence(target_RC, logits_RC, self.config.tau)
                 loss = loss + weights[DISTILL] * terms[f"{name}_ta"]
         return {"loss": loss, **terms}
 
-    def _check(self, labels: bool, teacher: bool, weight_of: Mapping[str, float]) -> None:
+    def _supervised(
+        self,
+        name: str,
+        logits_RC: Tensor,
+        labels_L: Tensor,
+        teacher_RC: Tensor | None,
+        terms: dict[str, Tensor],
+    ) -> Tensor:
+        """L(x) of one sub-model; its terms are noted in `terms`."""
         alpha = self.config.alpha
-        if not any(weight_of.values()):
-            raise ConfigError(f"objective: expected a weight above 0 among {', '.join(weight_of)}, got none")
-        if not (labels and alpha < 1) and not (teacher and alpha > 0):
+        loss = torch.zeros_like(logits_RC[0, 0])
+        if len(labels_L):
+            terms[f"{name}_task"] = self.task.loss(logits_RC[: len(labels_L)], labels_L)
+            loss = loss + (1 - alpha) * terms[f"{name}_task"]
+        if teacher_RC is not None:
+            terms[f"{name}_teacher"] = self.task.divergence(_exact(teacher_RC), logits_RC, self.config.tau)
+            loss = loss + alpha * terms[f"{name}_teacher"]
+        return loss
+
+    def _check(self, labels: bool, teacher: bool) -> None:
+        config = self.config
+        if not any((config.w_ta, config.w_student, config.w_student_end, config.w_middle)):
+            raise ConfigError("objective: expected w_ta, w_student or w_middle above 0, got all of them 0")
+        if not (labels and config.alpha < 1) and not (teacher and config.alpha > 0):
             raise ConfigError(
                 "objective: expected labels and alpha below 1, or a teacher and alpha above 0; "
                 f"got {'labels' if labels else 'no labels'}, {'a teacher' if teacher else 'no teacher'} "
-                f"and alpha {alpha:g}, which leaves nothing to learn"
+                f"and alpha {config.alpha:g}, which leaves nothing to learn"
             )
 
 
 def _exact(logits: Tensor) -> Tensor:
     """Half-precision logits as 32-bit: losses are differences of nearly equal numbers."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def distill_weight(config: ObjectiveConfig, step: int, steps: int) -> float:
-    """`w_distill` at a step, after its ramp."""
-    return config.w_distill * config.ramp.at(step, steps)
-
-
-def matta_loss(
-    config: ObjectiveConfig,
-    *,
-    ta_R: Tensor,
-    students_R: Mapping[str, Tensor],
-    labels_L: Tensor,
-    teacher_R: Tensor | None,
-    w_distill: float,
-) -> dict[str, Tensor]:
-    """`MattaObjective.terms` of the binary task, with logits of shape [R]."""
-    return MattaObjective(config, BinaryTask())._terms(
-        ta_R.unsqueeze(1),
-        {name: logits_R.unsqueeze(1) for name, logits_R in students_R.items()},
-        labels_L,
-        None if teacher_R is None else teacher_R.unsqueeze(1),
-        {TA: config.w_ta, STUDENT: config.w_student, MIDDLE: config.w_student, DISTILL: w_distill},
-    )

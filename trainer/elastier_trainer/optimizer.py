@@ -34,10 +34,11 @@ class PreconditionerConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    betas: tuple[Momentum, Momentum] = (0.9, 0.95)
-    """Decay of the momentum, and of the second moments and factors."""
-    every: PositiveInt = 10
-    """Steps between two computations of the factors' eigenbasis or roots, which is what costs time."""
+    betas: tuple[Momentum, Momentum] | None = None
+    """Decay of the momentum, and of second moments and factors; null takes 0.9 and 0.95 (Shampoo 0.9)."""
+    every: PositiveInt | None = None
+    """Steps between two computations of the factors' eigenbasis or roots, which is what costs time; null takes
+    10 for SOAP, and 2 for Shampoo, whose older roots lead astray."""
     max_side: PositiveInt = 4096
     """A matrix with a longer side is left to AdamW."""
     block_size: PositiveInt = 256
@@ -175,20 +176,20 @@ def _preconditioning(matrices: list[Tensor], config: OptimizerConfig) -> torch.o
         return SOAP(
             [group],
             lr=config.lr,
-            betas=how.betas,
+            betas=how.betas or (0.9, 0.95),
             weight_decay=config.weight_decay,
-            precondition_frequency=how.every,
+            precondition_frequency=how.every or 10,
             max_precondition_dim=how.max_side,
         )
     return ScalableShampoo(
         [group],
         lr=config.lr,
-        betas=how.betas,
+        betas=how.betas or (0.9, 0.9),
         moving_average_for_momentum=True,
         weight_decay=config.weight_decay,
         decoupled_weight_decay=True,
         start_preconditioning_step=how.start_step,
-        preconditioning_compute_steps=how.every,
+        preconditioning_compute_steps=how.every or 2,
         block_size=how.block_size,
         # Merging the sides of a small matrix would make a vector of it, which has no factors.
         shape_interpretation=False,

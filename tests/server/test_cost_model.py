@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastier_server.scheduler.cost import CostModel, Recent
+from elastier_server.scheduler.cost import TARGET, CostModel, Recent
 from support.simulation import TIERS, steep_profile
 
 
@@ -22,7 +22,7 @@ def test_rare_slow_runs_count_for_caution_and_not_for_what_is_likely() -> None:
 
 
 def test_what_is_old_is_forgotten_unless_it_is_all_there_is() -> None:
-    recent = Recent(1.0)
+    recent = Recent(1.0, high=0.9)
     assert (recent.high, recent.middle, recent.mean) == (1.0, 1.0, 1.0)
     for number in range(20):
         recent.add(9.0, number / 100)
@@ -39,6 +39,17 @@ def test_the_first_answer_of_a_batch_tells_the_overhead_and_the_others_the_gap()
         cost.observe_answer(1.0, now_s)
     assert cost.overhead_s == cost.likely_overhead_s == pytest.approx(0.001)
     assert cost.gap_s == pytest.approx(0.002)
+
+
+@pytest.mark.parametrize(("slow", "heeded"), [(1, False), (4, True)])
+def test_caution_heeds_what_would_make_more_late_than_the_target_allows(slow: int, heeded: bool) -> None:
+    cost = make_cost()
+    for number in range(200):
+        finished_s = 1.0 + number / 400
+        cost.observe_answer(finished_s, finished_s + (0.005 if number < slow else 0.0005))
+    assert 1 - TARGET == pytest.approx(0.01)
+    assert (cost.overhead_s > 0.004) is heeded
+    assert cost.likely_overhead_s == pytest.approx(0.0005)
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.3), st.integers(0, 5)), min_size=1, max_size=40))

@@ -15,13 +15,16 @@ _JITTER_S = 1e-4
 """Added to both sides of a ratio: a cache miss must not look like a slow machine when a run takes 50 µs."""
 _FIRST_OVERHEAD_S = 2e-4
 
+TARGET = 0.99
+"""The share of deadlines that the choice of a tier is to keep."""
+_HIGH_RATIO = 1 - 5 * (1 - TARGET)
+"""Of the ratios. It scales a p95 of the profile, which by itself is exceeded by one run in 20 only."""
+
 
 class Recent:
     """The last values seen, at most `memory_s` old; where values are rare, the last few however old."""
 
-    def __init__(
-        self, first: float, *, high: float = 0.9, window: int = _WINDOW, memory_s: float = 1.0
-    ) -> None:
+    def __init__(self, first: float, *, high: float, window: int = _WINDOW, memory_s: float = 1.0) -> None:
         self.first = first
         self._high = high
         self._window = window
@@ -66,9 +69,9 @@ class CostModel:
         self._profile = profile
         self._tiers = tuple(tiers)
         self._known: dict[tuple[int, int, Quantile], float] = {}
-        self._ratios = Recent(1.0)
-        self._overheads = Recent(_FIRST_OVERHEAD_S, high=0.98, window=200)
-        self._gaps = Recent(0.0)
+        self._ratios = Recent(1.0, high=_HIGH_RATIO)
+        self._overheads = Recent(_FIRST_OVERHEAD_S, high=TARGET, window=200)
+        self._gaps = Recent(0.0, high=TARGET)
         self._last_answer = (0.0, 0.0)
         self._likely_slowdown = 1.0
         self.tiers = len(self._tiers)

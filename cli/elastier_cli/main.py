@@ -4,10 +4,11 @@ import sys
 
 import typer
 
-from elastier_cli import data
+from elastier_cli import data, study
 from elastier_cli.console import print_error
 from elastier_cli.demo.command import demo
 from elastier_cli.export import export
+from elastier_cli.frontier import frontier
 from elastier_cli.inspect import inspect
 from elastier_cli.loadtest import loadtest
 from elastier_cli.serve import serve
@@ -22,7 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data.app, name="data")
-for command in (train, export, inspect, serve, loadtest, demo):
+app.add_typer(study.app, name="study")
+for command in (train, frontier, export, inspect, serve, loadtest, demo):
     app.command()(command)
 
 

@@ -1,6 +1,8 @@
 """A training run from its config to its model: begun, resumed, refused, finished."""
 
+import os
 import platform
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from elastier_trainer.config import TrainConfig
 from elastier_trainer.config_file import dump_config, fingerprint, yaml_text
 from elastier_trainer.data.dataset import Dataset
 from elastier_trainer.data.load import load_dataset
-from elastier_trainer.errors import CheckpointError
+from elastier_trainer.errors import CheckpointError, ConfigError
 from elastier_trainer.evaluate import evaluate_ladder
 from elastier_trainer.folder import CONFIG_YAML, check_free, discard, is_finished, locked, open_journal
 from elastier_trainer.loop import Ending, Journal, Loop, NoJournal, train
@@ -75,6 +77,7 @@ def run_training(
     Raises:
         TrainerError: A folder in use, data that do not fit, another run's checkpoint, a loss that diverges.
     """
+    _check_machine(config)
     with joined() as replicas, _exclusively(run, replicas), _threads(config.threads):
         if not (resume or force):
             check_free(run)
@@ -92,6 +95,19 @@ def run_training(
         return _train(
             config, run, dataset, teacher_RC, replicas, command=command, progress=progress, stop=stop
         )
+
+
+def _check_machine(config: TrainConfig) -> None:
+    """Refuse what this machine cannot do, before any work.
+
+    Raises:
+        ConfigError: No CUDA device, or no C++ compiler.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: expected a CUDA device, found none; use cpu")
+    compilers = [os.environ.get("CXX", ""), "g++", "clang++"]
+    if config.compile and not any(shutil.which(compiler) for compiler in compilers):
+        raise ConfigError("compile: expected a C++ compiler (g++ or clang++, or CXX), found none")
 
 
 @contextmanager

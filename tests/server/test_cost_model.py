@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastier_server.scheduler.cost import TARGET, CostModel, Recent
+from elastier_server.scheduler.cost import CostModel, Recent
 from support.simulation import TIERS, steep_profile
 
 
@@ -47,7 +47,6 @@ def test_caution_heeds_what_would_make_more_late_than_the_target_allows(slow: in
     for number in range(200):
         finished_s = 1.0 + number / 400
         cost.observe_answer(finished_s, finished_s + (0.005 if number < slow else 0.0005))
-    assert 1 - TARGET == pytest.approx(0.01)
     assert (cost.overhead_s > 0.004) is heeded
     assert cost.likely_overhead_s == pytest.approx(0.0005)
 

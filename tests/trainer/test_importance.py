@@ -52,8 +52,13 @@ def pretrain(images: Images, seed: int) -> Digits:
 
 
 @pytest.fixture(scope="module")
-def pretrained(images: Images) -> Digits:
-    return pretrain(images, seed=0)
+def three_pretrained(images: Images) -> list[Digits]:
+    return [pretrain(images, seed) for seed in range(3)]
+
+
+@pytest.fixture
+def pretrained(three_pretrained: list[Digits]) -> Digits:
+    return three_pretrained[0]
 
 
 def accuracy(model: nn.Module, x: Tensor, y: Tensor, share: float) -> float:
@@ -64,11 +69,12 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor, share: float) -> float:
 
 
 @pytest.mark.parametrize(("share", "margin"), [(0.5, 0.1), (0.25, 0.2)])
-def test_a_sorted_prefix_beats_the_unsorted_prefix(images: Images, share: float, margin: float) -> None:
+def test_a_sorted_prefix_beats_the_unsorted_prefix(
+    three_pretrained: list[Digits], images: Images, share: float, margin: float
+) -> None:
     x_test, y_test = (values[900:] for values in images)
     gains = []
-    for seed in range(3):
-        model = pretrain(images, seed)
+    for model in copy.deepcopy(three_pretrained):
         before = accuracy(model, x_test, y_test, share)
         sort_by_importance(model, SPEC, {"pixels": images[0][:900]})
         gains.append(accuracy(model, x_test, y_test, share) - before)
@@ -112,3 +118,17 @@ def test_a_pair_that_never_runs_is_refused(pretrained: Digits) -> None:
 
     with pytest.raises(ConfigError, match=r"but net\.2 did not"):
         sort_by_importance(Unused(), SPEC, {"pixels": torch.zeros(2, 64)})
+
+
+def test_units_used_outside_of_their_pair_are_not_sorted() -> None:
+    class Leaky(Digits):
+        def forward(self, pixels: Tensor) -> Tensor:
+            logits: Tensor = self.net(pixels) + self.net[0](pixels)[:, :10]
+            return logits
+
+    torch.manual_seed(0)
+    model = Leaky()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ConfigError, match="used outside of their pair"):
+        sort_by_importance(model, SPEC, {"pixels": torch.rand(20, 64)})
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())

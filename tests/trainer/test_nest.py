@@ -245,16 +245,52 @@ def test_a_left_out_block_hands_its_input_on() -> None:
     torch.testing.assert_close(model.logits(rows(), [submodel(12, layers=(1,))])[0], by_hand)
 
 
-def test_only_the_used_units_statistics_of_a_batch_norm_move() -> None:
+def test_only_the_ta_moves_the_statistics_of_a_batch_norm() -> None:
     model = plain().train()
-    alone = model.extract(submodel(4, 3))
-    norm, alone_norm = model.module.get_submodule("net.1"), alone.get_submodule("net.1")
-    before = norm.running_mean.clone()  # type: ignore[operator]
+    before = copy.deepcopy(model.module.get_submodule("net.1").state_dict())
     model.logits(rows(), [submodel(4, 3)])
-    alone(**rows())
-    assert torch.equal(norm.running_mean[:4], alone_norm.running_mean)  # type: ignore[index, arg-type]
-    assert torch.equal(norm.running_var[:4], alone_norm.running_var)  # type: ignore[index, arg-type]
-    assert torch.equal(norm.running_mean[4:], before[4:])  # type: ignore[index]
+    assert all(
+        torch.equal(before[key], now) for key, now in model.module.get_submodule("net.1").state_dict().items()
+    )
+    model.logits(rows(), [model.full])
+    moved = model.module.get_submodule("net.1").state_dict()
+    assert not torch.equal(before["running_mean"], moved["running_mean"])
+    assert moved["num_batches_tracked"] == 1
+
+
+def test_a_trained_student_has_no_answer_before_its_batch_norms_are_calibrated() -> None:
+    model = plain().train()
+    student = submodel(4, 3)
+    model.logits(rows(), [student, model.full])
+    model.eval()
+    for ask in (lambda: model.logits(rows(), [student]), lambda: model.extract(student)):
+        with pytest.raises(ConfigError, match=r"widths \(4, 3\) have no statistics of their own"):
+            ask()
+    model.logits(rows(), [model.full])
+
+
+def test_calibration_measures_the_statistics_of_each_student_by_itself() -> None:
+    model = plain().train()
+    student, other = submodel(4, 3), submodel(8, 10)
+    model.logits(rows(), [student, model.full])
+    model.eval().calibrate([student, other, model.full], rows(100))
+    alone = model.extract(student)
+    hidden = alone.get_submodule("net.0")(torch.cat((rows(100)["a"],) * 2, dim=1) + rows(100)["b"])
+    torch.testing.assert_close(alone.get_buffer("net.1.running_mean"), hidden.mean(dim=0))
+    torch.testing.assert_close(alone.get_buffer("net.1.running_var"), hidden.var(dim=0))
+    for part in (student, other, model.full):
+        inside = model.logits(rows(), [part])[0]
+        torch.testing.assert_close(inside, outputs_of(model.extract(part), rows()), rtol=0, atol=1e-6)
+    assert model.module.get_submodule("net.1").num_batches_tracked == 1
+
+
+def test_a_pretrained_prefix_goes_by_the_statistics_of_the_ta() -> None:
+    model = plain().train()
+    model.logits(rows(), [model.full])
+    alone = model.eval().extract(submodel(4, 3))
+    assert torch.equal(
+        alone.get_buffer("net.1.running_mean"), model.module.get_buffer("net.1.running_mean")[:4]
+    )
 
 
 def test_several_submodels_train_through_one_batch_norm() -> None:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from elastier_trainer.errors import ConfigError
-from elastier_trainer.nest.check import evaluating
+from elastier_trainer.nest.check import TOLERANCE, evaluating
+from elastier_trainer.nest.module import as_columns
 from elastier_trainer.nest.spec import Hidden, NestSpec, resolve
 from elastier_trainer.submodel import Inputs
 
@@ -30,15 +31,22 @@ def sort_by_importance(module: nn.Module, spec: NestSpec, calibration_inputs: In
         calibration_inputs: Some hundred rows like those it will see, passed as `module(**calibration_inputs)`.
 
     Raises:
-        ConfigError: The spec does not fit the module.
+        ConfigError: The spec does not fit the module, or its outputs would change; the module is then as before.
     """
     hidden = resolve(module, spec)
-    orders = [
-        scores_H.argsort(descending=True, stable=True)
-        for scores_H in importance(module, hidden, calibration_inputs)
-    ]
+    before_BC = _outputs(module, calibration_inputs)
+    scores = importance(module, hidden, calibration_inputs)
+    orders = [scores_H.argsort(descending=True, stable=True) for scores_H in scores]
     for one, order_H in zip(hidden, orders, strict=True):
         _permute(module, one, order_H)
+    if torch.allclose(before_BC, _outputs(module, calibration_inputs), rtol=TOLERANCE, atol=TOLERANCE):
+        return
+    for one, order_H in zip(hidden, orders, strict=True):
+        _permute(module, one, order_H.argsort())
+    raise ConfigError(
+        "expected outputs to stay as they are when hidden units change places, but they do not: "
+        "some hidden units are used outside of their pair, or a layer between is missing in it"
+    )
 
 
 def importance(module: nn.Module, hidden: Sequence[Hidden], inputs: Inputs) -> list[Tensor]:
@@ -64,6 +72,12 @@ def importance(module: nn.Module, hidden: Sequence[Hidden], inputs: Inputs) -> l
         raise ConfigError(f"expected every pair to run on the calibration rows, but {missing[0]} did not")
     norms_H = [module.get_parameter(f"{one.consumer}.weight").detach().norm(dim=0) for one in hidden]
     return [(square_H[one.consumer] / rows).sqrt() * n for one, n in zip(hidden, norms_H, strict=True)]
+
+
+def _outputs(module: nn.Module, inputs: Inputs) -> Tensor:
+    """Outputs [B, C] in evaluation mode."""
+    with evaluating(module):
+        return as_columns(module(**inputs))
 
 
 def _permute(module: nn.Module, hidden: Hidden, order_H: Tensor) -> None:

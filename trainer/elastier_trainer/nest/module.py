@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from elastier_trainer.errors import ConfigError
 from elastier_trainer.nest.spec import Hidden
+from elastier_trainer.nest.statistics import Statistics, measured, running_norms, statistics_of
 from elastier_trainer.submodel import Inputs, Ladder, ParameterSlice, Submodel
 
 PREFIX = "module."
@@ -56,6 +57,8 @@ class NestedModule(nn.Module):
         self.hidden = tuple(hidden)
         self.depth = depth
         self.blocks = tuple(blocks)
+        self._statistics: dict[Submodel, Statistics] = {}
+        self._misled = False
         self._skipped = (skipped,)  # in a tuple, so that it is no layer of the model
 
     @property
@@ -100,18 +103,25 @@ class NestedModule(nn.Module):
 
     def extract(self, submodel: Submodel) -> nn.Module:
         """The sub-model by itself: a copy of the wrapped module with smaller layers, called as the module is."""
-        extracted = copy.deepcopy(self._spine(submodel))
-        for name, shape in self._shapes(submodel).items():
-            path, _, key = name.rpartition(".")
-            layer = extracted.get_submodule(path)
-            whole = getattr(layer, key)
-            part = _prefix(whole.detach(), shape).clone(memory_format=torch.contiguous_format)
-            is_parameter = isinstance(whole, nn.Parameter)
-            setattr(
-                layer, key, nn.Parameter(part, requires_grad=whole.requires_grad) if is_parameter else part
-            )
-            _set_sizes(layer, shape)
+        own = self._own_statistics(submodel)
+        extracted = self._extract(submodel)
+        for name, tensor in own.items():
+            attrgetter(name)(extracted).copy_(tensor)
         return extracted
+
+    def calibrate(self, submodels: Sequence[Submodel], inputs: Inputs) -> None:
+        """Measure the batch norms' running statistics of each sub-model; needed after training, before evaluation.
+
+        Training moves the TA's statistics only, and they mislead the students. A model without batch norms needs
+        none of this. What is measured belongs to this object, and is not in its `state_dict`.
+
+        Args:
+            submodels: Students; the TA among them keeps the statistics that it has.
+            inputs: Rows of the training data, some thousand, in one batch.
+        """
+        for submodel in submodels:
+            if submodel != self.full:
+                self._statistics[submodel] = measured(self._extract(submodel), inputs)
 
     def flops_per_row(self, submodel: Submodel) -> int:
         """Two per multiply-add of every `nn.Linear`, each used once a row; nothing else is counted."""
@@ -130,7 +140,38 @@ class NestedModule(nn.Module):
             for name, shape in self._shapes(submodel).items()
         }
         module = self._spine(submodel)
+        if submodel != self.full and any(norm.training for norm in running_norms(module).values()):
+            # Only the TA's own passes may move its statistics.
+            parts |= {name: parts.get(name, whole).clone() for name, whole in statistics_of(module).items()}
+            self._misled = True
+        else:
+            parts |= self._own_statistics(submodel)
         return as_columns(functional_call(module, parts, kwargs=dict(inputs), tie_weights=False))
+
+    def _own_statistics(self, submodel: Submodel) -> Statistics:
+        """The statistics measured for a sub-model; none if it goes by the TA's."""
+        own = self._statistics.get(submodel, {})
+        if self._misled and not own and submodel != self.full:
+            raise ConfigError(
+                f"the batch norms of the student with widths {submodel.widths} have no statistics of their own, and "
+                "the TA's mislead it: call `calibrate` after training"
+            )
+        return {name: tensor.to(attrgetter(name)(self.module).device) for name, tensor in own.items()}
+
+    def _extract(self, submodel: Submodel) -> nn.Module:
+        """The sub-model by itself, with the TA's running statistics."""
+        extracted = copy.deepcopy(self._spine(submodel))
+        for name, shape in self._shapes(submodel).items():
+            path, _, key = name.rpartition(".")
+            layer = extracted.get_submodule(path)
+            whole = getattr(layer, key)
+            part = _prefix(whole.detach(), shape).clone(memory_format=torch.contiguous_format)
+            is_parameter = isinstance(whole, nn.Parameter)
+            setattr(
+                layer, key, nn.Parameter(part, requires_grad=whole.requires_grad) if is_parameter else part
+            )
+            _set_sizes(layer, shape)
+        return extracted
 
     def _shapes(self, submodel: Submodel) -> dict[str, tuple[int, ...]]:
         """Name of each parameter and buffer that is not used whole → the shape of its prefix."""

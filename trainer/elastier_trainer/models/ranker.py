@@ -3,7 +3,6 @@
 Shapes: B rows, K categorical columns, N numeric columns, D model dimension, d kept of it, C outputs.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
@@ -43,7 +42,7 @@ class Ranker(nn.Module):
         self.features = features
         self.outputs = outputs
         self.full = Submodel(widths=tuple(hidden), layers=tuple(range(len(hidden))), model_dim=model_dim)
-        self.students = tuple(students) or (self.full,)
+        self.students = tuple(sorted(students or [self.full], key=self.flops_per_row))
         sizes = [column.size for column in features.categorical]
         if sizes:
             self.embedding = nn.Embedding(sum(sizes), model_dim)
@@ -62,6 +61,7 @@ class Ranker(nn.Module):
         self.blocks = nn.ModuleList(NestedFeedForward(model_dim, units) for units in hidden)
         self.final_norms = nn.ModuleList(NestedLayerNorm(model_dim) for _ in self.students)
         self.heads = nn.ModuleList(NestedHead(model_dim, outputs) for _ in self.students)
+        self.student_flops = tuple(self.flops_per_row(student) for student in self.students)
         self.heads.load_state_dict(_repeated(self.heads))
 
     def forward(self, **inputs: Tensor) -> Tensor:
@@ -152,9 +152,7 @@ class Ranker(nn.Module):
     def _student_index(self, submodel: Submodel) -> int:
         if submodel in self.students:
             return self.students.index(submodel)
-        return _nearest(
-            [self.flops_per_row(student) for student in self.students], self.flops_per_row(submodel)
-        )
+        return _nearest(self.student_flops, self.flops_per_row(submodel))
 
 
 def _own(module: str, source: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, ParameterSlice]:
@@ -177,8 +175,13 @@ def _trained_widths(students: Sequence[Submodel], block: int) -> tuple[int, ...]
 
 
 def _nearest(sizes: Sequence[int], size: int) -> int:
-    """Index of the size whose ratio to `size` is nearest to 1; of two the larger."""
-    return min(range(len(sizes)), key=lambda index: (abs(math.log(sizes[index] / size)), -sizes[index]))
+    """Index of the size whose ratio to `size` is nearest to 1; of two the larger. Sizes ascend."""
+    nearest = 0
+    for index in range(1, len(sizes)):
+        # Nearer in ratio: above the geometric mean of the two.
+        if size * size >= sizes[nearest] * sizes[index]:
+            nearest = index
+    return nearest
 
 
 def _repeated(heads: nn.ModuleList) -> dict[str, Tensor]:

@@ -134,6 +134,11 @@ class FeatureFitter:
         self._numeric = tuple(numeric)
         self._moments: dict[str, Moments] = {}
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that it learns from."""
+        return (*self._counters, *self._numeric)
+
     def add(self, part: Part, train_R: NDArray[np.bool_]) -> None:
         """Check all rows of a part, and learn from those that train.
 

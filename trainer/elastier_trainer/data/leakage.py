@@ -3,16 +3,15 @@
 Shapes: R rows of the data set, S sampled rows, B bins of one feature.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elastier_contract.features import CATEGORICAL, NUMERIC
-from elastier_trainer.data.dataset import Dataset, Split
+from elastier_contract.features import CATEGORICAL, NUMERIC, FeatureSchema
+from elastier_trainer.data.dataset import Split
 from elastier_trainer.task import Task
 
 _SAMPLE = 20_000
@@ -25,27 +24,59 @@ _MEASURE = {"binary": "AUC", "multiclass": "accuracy above chance", "regression"
 _EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 
-def label_in_disguise(dataset: Dataset) -> list[str]:
-    """A warning for every feature that by itself tells the label (nearly) always.
+class LeakFinder:
+    """Looks at encoded rows as they pass by: all of them may be more than memory holds."""
 
-    It is binned, what a bin says is learned on half of a sample of training rows and judged on the other: by
-    AUC, by accuracy (where 0 is that of the most frequent class), or by R².
-    """
-    rows = dataset.labelled(dataset.splits["train"])
-    if len(rows) < _FEWEST:
-        return []
-    chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:_SAMPLE])
-    sample = rows[torch.from_numpy(chosen)]
-    labels_S = dataset.labels_R[sample].numpy()
-    found = []
-    for name, values_S in _columns(dataset, sample):
-        score = _score(values_S, labels_S, dataset.task)
-        if score >= _ALIKE:
-            found.append(
-                f"column {name!r} alone tells the label: {_MEASURE[dataset.task.name]} {score:.4f} on training "
-                "rows; is it known when a request comes?"
-            )
-    return found
+    def __init__(self, labels_R: NDArray[Any], train_T: NDArray[np.int64], task: Task) -> None:
+        self._labels_R = labels_R
+        self._task = task
+        self._sample_S = np.sort(np.random.default_rng(0).permutation(train_T)[:_SAMPLE])
+        self._hashes: list[NDArray[np.uint64]] = []
+        self._samples: list[Mapping[str, NDArray[Any]]] = []
+
+    def add(self, rows: slice, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """Remember what is needed of the inputs of further rows.
+
+        Args:
+            rows: Where they are among all.
+            inputs: Theirs alone.
+        """
+        self._hashes.append(hash_rows(inputs, self._labels_R[rows]))
+        first, last = np.searchsorted(self._sample_S, (rows.start, rows.stop))
+        chosen = self._sample_S[first:last] - rows.start
+        self._samples.append({name: array[chosen] for name, array in inputs.items()})
+
+    def hashes_R(self) -> NDArray[np.uint64]:  # noqa: N802 - a tensor's shape
+        """A hash of each row's inputs and label."""
+        return np.concatenate(self._hashes)
+
+    def labels_in_disguise(self, features: FeatureSchema) -> list[str]:
+        """A warning for every feature that by itself tells the label (nearly) always.
+
+        It is binned, what a bin says is learned on half of a sample of training rows and judged on the other:
+        by AUC, by accuracy (where 0 is that of the most frequent class), or by R².
+        """
+        if len(self._sample_S) < _FEWEST:
+            return []
+        labels_S = self._labels_R[self._sample_S]
+        found = []
+        for name, values_S in self._columns(features):
+            score = single_feature_score(values_S, labels_S, self._task)
+            if score >= _ALIKE:
+                found.append(
+                    f"column {name!r} alone tells the label: {_MEASURE[self._task.name]} {score:.4f} on "
+                    "training rows; is it known when a request comes?"
+                )
+        return found
+
+    def _columns(self, features: FeatureSchema) -> Iterator[tuple[str, NDArray[Any]]]:
+        names = {
+            CATEGORICAL: [column.name for column in features.categorical],
+            NUMERIC: [column.name for column in features.numeric],
+        }
+        for kind, columns in names.items():
+            for index, name in enumerate(columns):
+                yield name, np.concatenate([sample[kind][:, index] for sample in self._samples])
 
 
 def shared_groups(groups_R: NDArray[np.uint64], splits: Mapping[Split, Tensor], name: str) -> list[str]:
@@ -125,18 +156,14 @@ def _bits(values_R: NDArray[Any]) -> NDArray[np.uint64]:
     return values_R.astype(np.uint64)
 
 
-def _columns(dataset: Dataset, sample: Tensor) -> list[tuple[str, NDArray[Any]]]:
-    inputs = dataset.rows(sample)
-    names = {
-        CATEGORICAL: [column.name for column in dataset.features.categorical],
-        NUMERIC: [column.name for column in dataset.features.numeric],
-    }
-    return [
-        (name, inputs[kind][:, index].numpy()) for kind in names for index, name in enumerate(names[kind])
-    ]
+def single_feature_score(values_S: NDArray[Any], labels_S: NDArray[Any], task: Task) -> float:
+    """How well one feature tells the label: 1 is always, whatever the task.
 
-
-def _score(values_S: NDArray[Any], labels_S: NDArray[Any], task: Task) -> float:
+    Args:
+        values_S: Numbers, or ids from 0.
+        labels_S: As in a data set, none missing.
+        task: What labels mean.
+    """
     bins_S = _binned(values_S)
     half = np.arange(len(bins_S)) % 2 == 0
     bins, judged = bins_S[half], bins_S[~half]

@@ -5,7 +5,7 @@ Shapes: R rows, C categorical columns, N numeric columns.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from elastier_contract.features import FeatureSchema
 from elastier_contract.progress import Progress, no_progress
-from elastier_trainer.data import leakage, store
+from elastier_trainer.data import store
 from elastier_trainer.data.dataset import SPLITS, Dataset, Split
 from elastier_trainer.data.encode import FeatureFitter, PartEncoder
 from elastier_trainer.data.labels import Labels, TaskFacts, finish_labels
+from elastier_trainer.data.leakage import LeakFinder, shared_groups, shared_rows
 from elastier_trainer.data.rows import RowFacts, read_facts
 from elastier_trainer.data.schema import DataSchema, read_schema
 from elastier_trainer.data.split import check_classes, split_rows
@@ -88,18 +89,18 @@ class _Loader:
     def to_memory(self, digest: str) -> Dataset:
         plan = self._plan()
         parts: list[dict[str, NDArray[Any]]] = []
-        hashes_R = self._encode(plan, parts.append)
+        leaks = self._encode(plan, parts.append)
         (whole,) = parts
         inputs = {name: torch.from_numpy(array) for name, array in whole.items()}
-        return self._dataset(plan, inputs, hashes_R, digest)
+        return self._dataset(plan, inputs, leaks, digest)
 
     def to_folder(self, folder: Path, digest: str) -> tuple[Dataset, TaskFacts]:
         """Write the encoded inputs to files, never all of them in memory."""
         plan = self._plan()
         with store.ArrayWriter(folder, len(plan.labels.labels_R)) as writer:
-            hashes_R = self._encode(plan, writer.add)
+            leaks = self._encode(plan, writer.add)
         inputs = {spec.name: store.map_array(folder, spec.name) for spec in plan.features.tensor_specs()}
-        return self._dataset(plan, inputs, hashes_R, digest), plan.labels.facts
+        return self._dataset(plan, inputs, leaks, digest), plan.labels.facts
 
     def _plan(self) -> _Plan:
         facts = read_facts(self.stream, self.schema)
@@ -113,25 +114,28 @@ class _Loader:
         fitter = FeatureFitter(
             categorical, self.schema.numbers(with_teacher_columns=self.with_teacher_columns)
         )
-        for part in self._parts("fitting", len(train_R)):
+        for part in self._parts("fitting", fitter.columns, len(train_R)):
             fitter.add(part, train_R[part.rows])
         return _Plan(facts=facts, splits=splits, labels=labels, features=fitter.features())
 
-    def _encode(self, plan: _Plan, add: Callable[[dict[str, NDArray[Any]]], None]) -> NDArray[np.uint64]:
-        """Encode all rows, part by part; returns a hash of each row."""
+    def _encode(self, plan: _Plan, add: Callable[[dict[str, NDArray[Any]]], None]) -> LeakFinder:
         encoder = PartEncoder(plan.features)
-        labels_R = plan.labels.labels_R.numpy()
-        hashes_R = np.empty(len(labels_R), dtype=np.uint64)
-        for part in self._parts("encoding", len(labels_R)):
+        train_T = plan.splits["train"].numpy()
+        labelled_T = train_T[plan.facts.labels.present[train_T]]
+        labels = plan.labels
+        leaks = LeakFinder(labels.labels_R.numpy(), labelled_T, labels.facts.task())
+        for part in self._parts("encoding", plan.features.columns, len(labels.labels_R)):
             inputs = encoder.encode(part)
             add(inputs)
-            hashes_R[part.rows] = leakage.hash_rows(inputs, labels_R[part.rows])
-        return hashes_R
+            leaks.add(part.rows, inputs)
+        return leaks
 
-    def _dataset(
-        self, plan: _Plan, inputs: dict[str, Tensor], hashes_R: NDArray[np.uint64], digest: str
-    ) -> Dataset:
-        dataset = Dataset(
+    def _dataset(self, plan: _Plan, inputs: dict[str, Tensor], leaks: LeakFinder, digest: str) -> Dataset:
+        warnings = _left_out(plan) + leaks.labels_in_disguise(plan.features)
+        warnings += shared_rows(leaks.hashes_R(), plan.splits)
+        if self.schema.group is not None and plan.facts.groups_R is not None:
+            warnings += shared_groups(plan.facts.groups_R, plan.splits, self.schema.group)
+        return Dataset(
             features=plan.features,
             inputs=inputs,
             labels_R=plan.labels.labels_R,
@@ -140,14 +144,11 @@ class _Loader:
             sha256=digest,
             task=plan.labels.facts.task(),
             classes=plan.labels.classes,
+            warnings=tuple(warnings),
         )
-        warnings = leakage.label_in_disguise(dataset) + leakage.shared_rows(hashes_R, plan.splits)
-        if self.schema.group is not None and plan.facts.groups_R is not None:
-            warnings += leakage.shared_groups(plan.facts.groups_R, plan.splits, self.schema.group)
-        return replace(dataset, warnings=(*_left_out(plan), *warnings))
 
-    def _parts(self, what: str, rows: int) -> Iterator[Part]:
-        for part in self.stream.parts():
+    def _parts(self, what: str, columns: Sequence[str], rows: int) -> Iterator[Part]:
+        for part in self.stream.parts(columns):
             yield part
             if self.stream.table is None:
                 self.progress(what, part.rows.stop, rows, f"{part.rows.stop:,} rows")

@@ -96,7 +96,7 @@ def read_facts(stream: RowStream, schema: DataSchema) -> RowFacts:
     """
     reader = RowReader(schema)
     rows = 0
-    for part in stream.parts():
+    for part in stream.parts(schema.row_columns):
         reader.add(part)
         rows += len(part.table)
     if not rows:

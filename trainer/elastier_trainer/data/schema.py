@@ -209,6 +209,12 @@ class DataSchema(FrozenModel):
         named = (name for name in (self.group, self.split_column) if name is not None)
         return tuple(dict.fromkeys((*self._roles, *named)))
 
+    @property
+    def row_columns(self) -> tuple[str, ...]:
+        """The columns that say what a row is for: label, id, group and split."""
+        named = (self.target.name, self.row_id, self.group, self.split_column)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
     def categories(self, *, with_teacher_columns: bool = False) -> tuple[CategorySchema, ...]:
         """The categorical columns with their options, the teacher's last."""
         secret = self.teacher_only.categorical if with_teacher_columns else ()

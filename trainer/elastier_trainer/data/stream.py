@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import csv
 
@@ -24,9 +23,10 @@ MEMORY_BYTES = 2**30
 _CELL_BYTES = 16
 """A cell of a Parquet file as it is read, and once more as it is encoded."""
 _CSV_GROWTH, _GZIP_GROWTH = 2, 10
-_PART_CELLS = 2**22
+_PART_CELLS = 2**19
 _PART_ROWS = 65_536
-_CSV_BLOCK_BYTES = 4 * 2**20
+_BUFFER_BYTES = 2**16
+_CSV_BLOCK_BYTES = 2**21
 # A cell may hold a line break, between quotes; without this one at the end of a block tears its row.
 _CSV_PARSING = csv.ParseOptions(newlines_in_values=True)
 
@@ -50,12 +50,14 @@ class RowStream:
     """Some columns of a data file."""
 
     path: Path
-    columns: tuple[str, ...]
     table: pa.Table | None
-    """All of it, where that fits in memory."""
+    """All of them, where that fits in memory."""
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, columns: Sequence[str]) -> Iterator[Part]:
         """One pass over all rows, in the order of the file.
+
+        Args:
+            columns: Those that the pass needs, of the stream's; parts of a table in memory have all.
 
         Raises:
             DataError: Rows that cannot be read, such as a CSV row with too few cells; says which.
@@ -64,7 +66,7 @@ class RowStream:
             yield Part(table=self.table, first_row=0)
             return
         first_row = 0
-        batches = _scan(self.path, self.columns)
+        batches = _scan(self.path, columns)
         while (batch := self._next(batches)) is not None:
             yield Part(table=pa.Table.from_batches([batch]), first_row=first_row)
             first_row += len(batch)
@@ -92,7 +94,7 @@ def open_stream(path: Path, columns: Sequence[str], *, memory_bytes: int = MEMOR
         small = _estimated_bytes(path, len(columns)) < memory_bytes
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
-    return RowStream(path=path, columns=tuple(columns), table=read_table(path, columns) if small else None)
+    return RowStream(path=path, table=read_table(path, columns) if small else None)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
@@ -165,32 +167,31 @@ def _estimated_bytes(path: Path, columns: int) -> int:
 def _read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
     if _is_parquet(path):
         return pq.read_table(path, columns=list(columns)).combine_chunks()
-    options = csv.ConvertOptions(
-        include_columns=list(columns), column_types=dict.fromkeys(columns, pa.large_string())
-    )
     try:
-        table = csv.read_csv(path, parse_options=_CSV_PARSING, convert_options=options)
+        table = csv.read_csv(path, None, _CSV_PARSING, _as_text(columns))
     except pa.ArrowInvalid:
         # Only one thread alone counts rows; this time the message names the one that is wrong.
         one = csv.ReadOptions(use_threads=False)
-        table = csv.read_csv(path, one, parse_options=_CSV_PARSING, convert_options=options)
+        table = csv.read_csv(path, one, _CSV_PARSING, _as_text(columns))
     return table.combine_chunks()
 
 
 def _scan(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Batches of a few million cells; as little as possible is read ahead, since memory is what is short."""
-    rows = max(1, min(_PART_ROWS, _PART_CELLS // max(1, len(columns))))
-    form: ds.FileFormat
+    """Batches of half a million cells.
+
+    Not by `pyarrow.dataset`: its scanner decodes whole row groups, several at a time.
+    """
     if _is_parquet(path):
-        lean = ds.ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=2**16, pre_buffer=False)
-        form = ds.ParquetFileFormat(default_fragment_scan_options=lean)
+        rows = max(1, min(_PART_ROWS, _PART_CELLS // max(1, len(columns))))
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            yield from file.iter_batches(batch_size=rows, columns=list(columns))
     else:
-        form = ds.CsvFileFormat(
-            read_options=csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False),
-            parse_options=_CSV_PARSING,
-            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.large_string())),
-        )
-    scanner = ds.dataset(path, format=form).scanner(
-        columns=list(columns), batch_size=rows, batch_readahead=1, fragment_readahead=1
+        blocks = csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False)
+        with csv.open_csv(path, blocks, _CSV_PARSING, _as_text(columns)) as reader:
+            yield from (batch for batch in reader if len(batch))
+
+
+def _as_text(columns: Sequence[str]) -> csv.ConvertOptions:
+    return csv.ConvertOptions(
+        include_columns=list(columns), column_types=dict.fromkeys(columns, pa.large_string())
     )
-    yield from (batch for batch in scanner.to_batches() if len(batch))

@@ -126,6 +126,8 @@ def test_a_request_id_is_sent_back_or_made(client: AppClient) -> None:
     made = client.post(INFER, InferBody.of(1))
     assert given.headers.get_list("x-request-id") == ["abc-1"]
     assert len(made.headers["x-request-id"]) == 16
+    again = client.post(INFER, InferBody.of(1))
+    assert again.headers["x-request-id"] != made.headers["x-request-id"]
 
 
 def test_a_request_id_that_no_header_may_carry_is_replaced(client: AppClient) -> None:

@@ -1,10 +1,10 @@
 """One HTTP exchange on bare ASGI: arrival, request id, the body within its limit, the response."""
 
+import itertools
 import logging
 import re
 import secrets
 import time
-from functools import cached_property
 from http import HTTPStatus
 
 import msgspec
@@ -15,8 +15,11 @@ from elastier_server.errors import ClientGoneError, InvalidRequestError, Payload
 log = logging.getLogger(__name__)
 
 ARRIVAL = "elastier.arrival_s"
+HEADERS = "elastier.headers"
 REQUEST_ID = "elastier.request_id"
 _PLAIN_ID = re.compile(rb"[!-~]{1,128}")
+_PROCESS_ID = secrets.token_hex(4).encode()
+_numbers = itertools.count(1)
 
 
 class Entrance:
@@ -31,7 +34,8 @@ class Entrance:
             await self._app(scope, receive, send)
             return
         scope[ARRIVAL] = time.perf_counter()
-        request_id = scope[REQUEST_ID] = _request_id(scope)
+        headers = scope[HEADERS] = dict(scope["headers"])
+        request_id = scope[REQUEST_ID] = _request_id(headers.get(b"x-request-id"))
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -60,10 +64,7 @@ class Exchange:
         self._scope = scope
         self.receive = receive
         self.arrival_s: float = scope[ARRIVAL]
-
-    @cached_property
-    def _headers(self) -> dict[bytes, bytes]:
-        return dict(self._scope["headers"])
+        self._headers: dict[bytes, bytes] = scope[HEADERS]
 
     def header(self, name: bytes) -> str | None:
         """The value of a header, its name in lower case, or None."""
@@ -111,10 +112,8 @@ async def respond(send: Send, status: int, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        # Anything else than printable ASCII could not be sent back in a header.
-        if name == b"x-request-id" and _PLAIN_ID.fullmatch(value):
-            given: bytes = value
-            return given
-    return secrets.token_hex(8).encode()
+def _request_id(given: bytes | None) -> bytes:
+    # Anything else than printable ASCII could not be sent back in a header.
+    if given is not None and _PLAIN_ID.fullmatch(given):
+        return given
+    return b"%b%08x" % (_PROCESS_ID, next(_numbers))

@@ -172,7 +172,7 @@ def single_feature_score(values_S: NDArray[Any], labels_S: NDArray[Any], task: T
         return _accuracy_above_chance(bins, known, judged, wanted)
     means_B = _means(bins, known.astype(np.float64), int(bins_S.max()) + 1)
     if task.name == "regression":
-        return _explained(means_B[judged], wanted)
+        return max(_explained(means_B[judged], wanted), _linear(values_S[~half], wanted))
     return _area(means_B, judged, wanted)
 
 
@@ -206,6 +206,13 @@ def _area(means_B: NDArray[np.float64], judged: NDArray[np.int64], wanted: NDArr
 def _explained(predicted: NDArray[np.float64], wanted: NDArray[Any]) -> float:
     variance = float(wanted.var())
     return 1 - float(((predicted - wanted) ** 2).mean()) / variance if variance > 0 else 0.0
+
+
+def _linear(values: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """R² of the best straight line: the few bins of a small sample are too coarse for a label in other units."""
+    if values.dtype.kind != "f" or values.min() == values.max() or wanted.min() == wanted.max():
+        return 0.0
+    return float(np.corrcoef(values.astype(np.float64), wanted.astype(np.float64))[0, 1] ** 2)
 
 
 def _accuracy_above_chance(

@@ -219,10 +219,12 @@ def _accuracy_above_chance(
     bins: NDArray[np.int64], known: NDArray[Any], judged: NDArray[np.int64], wanted: NDArray[Any]
 ) -> float:
     classes = int(max(known.max(), wanted.max())) + 1
-    counts = np.zeros((int(max(bins.max(), judged.max())) + 1, classes), dtype=np.int64)
-    np.add.at(counts, (bins, known), 1)
     most_frequent = int(np.bincount(known, minlength=classes).argmax())
-    best_B = np.where(counts.any(axis=1), counts.argmax(axis=1), most_frequent)
+    best_B = np.full(int(max(bins.max(), judged.max())) + 1, most_frequent)
+    pairs, counts = np.unique(bins * classes + known, return_counts=True)
+    # Of one bin's classes the most frequent is written last.
+    pairs = pairs[np.argsort(counts, kind="stable")]
+    best_B[pairs // classes] = pairs % classes
     chance = float((wanted == most_frequent).mean())
     accuracy = float((best_B[judged] == wanted).mean())
     return (accuracy - chance) / (1 - chance) if chance < 1 else 0.0

@@ -1,6 +1,6 @@
 """A study's report as markdown: a pure function of `study.json`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -10,7 +10,7 @@ from elastier_trainer.study.report import errors_of
 
 PLOTS = {
     "widths.png": "Metric by width, with 95 % intervals over seeds",
-    "changes.png": "Relative change of loss against the baselines, same optimizer, with 95 % intervals",
+    "changes.png": "Relative change of loss of student and TA against the baselines, with 95 % intervals",
     "cost.png": "Training time against the metric of the student and of the TA",
 }
 
@@ -22,8 +22,9 @@ def markdown(report: Row, plots: Sequence[str] = ()) -> str:
         _faults(report),
         *_section("Metric per width", _metric_note(report), _means(report)),
         *(f"![{PLOTS[name]}]({name})" for name in plots),
-        *_section("Paired changes of loss", _paired_note(report), _paired(report["paired"], report)),
-        *_section("Across optimizers", ACROSS_NOTE, _across(report)),
+        *_section("Paired changes of loss", _paired_note(report), _changes(report["paired"], report)),
+        *_section("The same in points of the metric", POINTS_NOTE, _differences(report["paired"], report)),
+        *_section("Across optimizers", ACROSS_NOTE, _changes(report["across_optimizers"], report)),
         *_section("Is the ladder even?", LADDER_NOTE, _ladders(report)),
         *_section("More than the sum of both?", SUPER_NOTE, _super_additivity(report)),
         *_section("Training cost", _cost_note(report), _cost(report)),
@@ -33,7 +34,10 @@ def markdown(report: Row, plots: Sequence[str] = ()) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-ACROSS_NOTE = "The recipe with its optimizer, less the baseline with the first optimizer of the study."
+POINTS_NOTE = "The recipe less the baseline; plus is better."
+ACROSS_NOTE = (
+    "Change of 1 − metric from the baseline with the study's first optimizer to the recipe with another."
+)
 LADDER_NOTE = "Each width less the next smaller one, paired by seed: even where every interval is above 0."
 SUPER_NOTE = (
     "(recipe with optimizer − baseline with the reference optimizer) less the gains of recipe alone and of "
@@ -92,20 +96,10 @@ def _metric_note(report: Row) -> str:
 
 
 def _means(report: Row) -> str:
-    widths = sorted(
-        {row["width"] for row in report["means"]}, key=lambda width: (isinstance(width, str), width)
-    )
-    cells = {(row["recipe"], row["optimizer"], row["width"]): row for row in report["means"]}
-    lines = dict.fromkeys((recipe, optimizer) for recipe, optimizer, _ in cells)
-    return table(
-        ["recipe", "optimizer", *map(str, widths)],
-        ([*line, *(_mean(cells.get((*line, width))) for width in widths)] for line in lines),
-    )
+    return _matrix(report["means"], ["recipe", "optimizer"], _mean, report)
 
 
-def _mean(row: Row | None) -> str:
-    if row is None:
-        return ""
+def _mean(row: Row) -> str:
     spread = "" if row["high"] is None else f" ± {row['high'] - row['value']:.4f}"
     return f"{row['value']:.4f}{spread}"
 
@@ -115,36 +109,46 @@ def _paired_note(report: Row) -> str:
     return (
         "Against the baseline with the same optimizer and seeds; minus is better. The paper's relevance model, for "
         f"comparison: {percent(paper['student'])} of AUC loss for the student, {percent(paper['ta'])} for the TA "
-        f"(arXiv 2505.23337). Here the student is width {report['student']} and the TA {report['ta']}."
+        f"(arXiv 2505.23337)."
     )
 
 
-def _paired(rows: Sequence[Row], report: Row) -> str:
-    metric = ", ".join(report["metric"])
-    heads = [
-        "recipe",
-        "optimizer",
-        "baseline",
-        "width",
-        "change of 1 − metric",
-        f"{metric}, difference",
-        "seeds",
-    ]
-    return table(heads, (_paired_line(row, report) for row in rows))
+def _changes(rows: Sequence[Row], report: Row) -> str:
+    """Relative change of loss, a line per recipe, optimizer and baseline, a column per width."""
+
+    def show(row: Row) -> str:
+        return _interval(row, "relative_loss_change", "low", "high", percent)
+
+    return _matrix(rows, ["recipe", "optimizer", *_baseline_keys(rows)], show, report)
 
 
-def _paired_line(row: Row, report: Row) -> list[str]:
-    role = {report["student"]: " (student)", report["ta"]: " (TA)"}.get(row["width"], "")
-    baseline = row["baseline"] + (f", {row['baseline_optimizer']}" if "baseline_optimizer" in row else "")
-    return [
-        row["recipe"],
-        row["optimizer"],
-        baseline,
-        f"{row['width']}{role}",
-        _interval(row, "relative_loss_change", "low", "high", percent),
-        _interval(row, "difference", "difference_low", "difference_high", points),
-        str(row["seeds"]),
-    ]
+def _differences(rows: Sequence[Row], report: Row) -> str:
+    def show(row: Row) -> str:
+        return _interval(row, "difference", "difference_low", "difference_high", points)
+
+    return _matrix(rows, ["recipe", "optimizer", *_baseline_keys(rows)], show, report)
+
+
+def _baseline_keys(rows: Sequence[Row]) -> list[str]:
+    return (
+        ["baseline", "baseline_optimizer"]
+        if any("baseline_optimizer" in row for row in rows)
+        else ["baseline"]
+    )
+
+
+def _matrix(rows: Sequence[Row], keys: Sequence[str], show: Callable[[Row], str], report: Row) -> str:
+    """A table with a line for each value of `keys` and a column for each width, the ends named."""
+    cells = {(*(row[key] for key in keys), row["width"]): show(row) for row in rows}
+    widths = sorted({row["width"] for row in rows}, key=lambda width: (isinstance(width, str), width))
+    roles = {report["student"]: " (student)", report["ta"]: " (TA)"}
+    return table(
+        [*(key.replace("_", " ") for key in keys), *(f"{width}{roles.get(width, '')}" for width in widths)],
+        (
+            [*line, *(cells.get((*line, width), "") for width in widths)]
+            for line in dict.fromkeys(cell[:-1] for cell in cells)
+        ),
+    )
 
 
 def points(value: float) -> str:
@@ -157,41 +161,18 @@ def _interval(row: Row, name: str, low: str, high: str, show: Any) -> str:
     return f"{show(row[name])}{ends}"
 
 
-def _across(report: Row) -> str:
-    return _paired(report["across_optimizers"], report)
-
-
 def _ladders(report: Row) -> str:
-    return table(
-        ["recipe", "optimizer", "width", "less width", "difference"],
-        (
-            [
-                row["recipe"],
-                row["optimizer"],
-                str(row["width"]),
-                str(row["next_smaller"]),
-                _interval(row, "difference", "low", "high", points),
-            ]
-            for row in report["ladders"]
-        ),
-    )
+    def show(row: Row) -> str:
+        return _interval(row, "difference", "low", "high", points)
+
+    return _matrix(report["ladders"], ["recipe", "optimizer"], show, report)
 
 
 def _super_additivity(report: Row) -> str:
-    return table(
-        ["recipe", "optimizer", "baseline", "width", "beyond the sum", "verdict"],
-        (
-            [
-                row["recipe"],
-                row["optimizer"],
-                f"{row['baseline']}, {row['reference']}",
-                str(row["width"]),
-                _interval(row, "beyond_the_sum", "low", "high", points),
-                _verdict(row),
-            ]
-            for row in report["super_additivity"]
-        ),
-    )
+    def show(row: Row) -> str:
+        return f"{_interval(row, 'beyond_the_sum', 'low', 'high', points)} {_verdict(row)}"
+
+    return _matrix(report["super_additivity"], ["recipe", "optimizer", "baseline", "reference"], show, report)
 
 
 def _verdict(row: Row) -> str:

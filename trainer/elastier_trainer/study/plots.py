@@ -5,13 +5,18 @@ import itertools
 from collections import defaultdict
 from typing import Any
 
+from matplotlib import color_sequences
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.typing import ColorType
 
 from elastier_trainer.study.comparisons import Row
 
 DPI = 130
-MARKERS = "osD^vP*X<>"
+MARKERS = "osD^vP*X<>hd"
+PALETTE = (*color_sequences["tab10"], *color_sequences["Dark2"])
+ROLES = {"student": "student", "ta": "TA"}
 
 
 def draw_plots(report: Row) -> dict[str, bytes]:
@@ -31,15 +36,9 @@ def _png(figure: Figure) -> bytes:
     return target.getvalue()
 
 
-def _colours(report: Row) -> dict[str, str]:
+def _colours(report: Row) -> dict[str, ColorType]:
     recipes = dict.fromkeys(row["recipe"] for row in report["means"])
-    return {recipe: f"C{index % 10}" for index, recipe in enumerate(recipes)}
-
-
-def _label(row: Row, report: Row) -> str:
-    return (
-        row["recipe"] if len(report["study"]["optimizers"]) == 1 else f"{row['recipe']}, {row['optimizer']}"
-    )
+    return dict(zip(recipes, itertools.cycle(PALETTE), strict=False))
 
 
 def _reach(row: Row, name: str) -> float:
@@ -90,40 +89,68 @@ def _width_axis(axes: Axes, widths: list[int]) -> None:
 
 
 def _changes(report: Row) -> Figure | None:
-    """A panel for the student and one for the TA; a point per recipe, optimizer and baseline."""
-    ends = {"student": report["student"], "TA": report["ta"]}
-    groups = {
-        role: [row for row in report["paired"] if row["width"] == width] for role, width in ends.items()
+    """Student on the left, TA on the right, a panel per baseline, a line per recipe, a colour per optimizer."""
+    columns = {
+        role: _by_baseline([row for row in report["paired"] if row["width"] == report[role]])
+        for role in ("student", "ta")
     }
-    groups = {role: rows for role, rows in groups.items() if rows}
-    if not groups:
+    columns = {role: panels for role, panels in columns.items() if panels}
+    if not columns:
         return None
-    tallest = max(map(len, groups.values()))
-    figure = Figure(figsize=(6.4 * len(groups), 1.4 + 0.26 * tallest), layout="constrained")
-    panels = figure.subplots(1, len(groups), squeeze=False)[0]
-    baselines = {row["baseline"]: None for rows in groups.values() for row in rows}
-    colours = {baseline: f"C{index}" for index, baseline in enumerate(baselines)}
-    for axes, (role, rows) in zip(panels, groups.items(), strict=True):
-        for height, row in enumerate(rows):
+    untaught = {
+        spec["name"] for spec in report["study"]["recipes"] if spec["recipe"] in ("alone", "alone_ta")
+    }
+    tallest = max(map(len, columns.values()))
+    recipes = max(
+        len({row["recipe"] for row in rows}) for found in columns.values() for rows in found.values()
+    )
+    figure = Figure(figsize=(5.6 * len(columns), tallest * (0.9 + 0.3 * recipes)), layout="constrained")
+    grid = figure.subplots(tallest, len(columns), squeeze=False)
+    for column, (role, found) in enumerate(columns.items()):
+        for row, (baseline, rows) in enumerate(found.items()):
+            axes = grid[row][column]
+            # The paper compares with a network that has neither a teacher nor a TA.
+            paper = report["paper"][role] if baseline in untaught else None
+            _change_panel(axes, rows, report, paper)
+            axes.set_title(f"{ROLES[role]} (width {report[role]}) against {baseline}", fontsize="medium")
+        for axes in grid[len(found) :, column]:
+            axes.set_axis_off()
+    return figure
+
+
+def _by_baseline(rows: list[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["baseline"]].append(row)
+    return found
+
+
+def _change_panel(axes: Axes, rows: list[Row], report: Row, paper: float | None) -> None:
+    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
+    optimizers = list(report["study"]["optimizers"])
+    for index, optimizer in enumerate(optimizers):
+        own = [row for row in rows if row["optimizer"] == optimizer]
+        if own:
             axes.errorbar(
-                100 * row["relative_loss_change"],
-                height,
-                xerr=100 * _reach(row, "relative_loss_change"),
-                fmt="o",
+                [100 * row["relative_loss_change"] for row in own],
+                [recipes.index(row["recipe"]) + 0.18 * (index - (len(optimizers) - 1) / 2) for row in own],
+                xerr=[100 * _reach(row, "relative_loss_change") for row in own],
+                fmt=MARKERS[index % len(MARKERS)],
+                color=f"C{index % 10}",
                 markersize=4,
                 capsize=2,
-                color=colours[row["baseline"]],
+                linewidth=1,
+                label=optimizer,
             )
-        axes.set_yticks(range(len(rows)), [f"{_label(row, report)} − {row['baseline']}" for row in rows])
-        axes.invert_yaxis()
-        axes.axvline(0, color="black", linewidth=0.8)
-        paper = 100 * report["paper"]["student" if role == "student" else "ta"]
-        axes.axvline(paper, color="grey", linestyle=":", linewidth=1, label=f"paper's {role}: {paper:.2f} %")
-        axes.legend(frameon=False, fontsize="small")
-        axes.set_title(f"{role} (width {ends[role]})")
-        axes.set_xlabel("change of 1 − metric, %; left is better")
-        axes.grid(axis="x", alpha=0.3)
-    return figure
+    axes.set_yticks(range(len(recipes)), recipes)
+    axes.set_ylim(len(recipes) - 0.5, -0.5)
+    axes.axvline(0, color="black", linewidth=0.8)
+    if paper is not None:
+        label = f"paper: {100 * paper:.2f} %".replace("-", "−")
+        axes.axvline(100 * paper, color="grey", linestyle=":", linewidth=1, label=label)
+    axes.legend(frameon=False, fontsize="x-small", loc="best")
+    axes.set_xlabel("change of 1 − metric, %; left is better", fontsize="small")
+    axes.grid(axis="x", alpha=0.3)
 
 
 def _cost(report: Row) -> Figure | None:
@@ -151,13 +178,16 @@ def _cost(report: Row) -> Figure | None:
                 markerfacecolor="white" if hollow else colours[recipe],
                 linestyle="none",
                 markersize=6,
-                label=None if hollow and len(rows) > 1 else _label(row, report),
             )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_xlim(left=0)
     axes.set_xlabel("seconds of training all widths of a recipe, one seed")
     axes.set_ylabel(f"{', '.join(report['metric'])}: hollow student, full TA")
-    axes.grid(alpha=0.3, which="both")
-    figure.legend(loc="outside right center", frameon=False, fontsize="small")
+    axes.grid(alpha=0.3)
+    key = [_key_entry(recipe, colour, "o") for recipe, colour in colours.items()]
+    key += [_key_entry(optimizer, "black", marker) for optimizer, marker in markers.items()]
+    figure.legend(handles=key, loc="outside right center", frameon=False, fontsize="small")
     return figure
+
+
+def _key_entry(label: str, colour: ColorType, marker: str) -> Line2D:
+    return Line2D([], [], color=colour, marker=marker, linestyle="none", label=label)

@@ -34,18 +34,17 @@ class PreconditionerConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    betas: tuple[Momentum, Momentum] | None = None
-    """Decay of the momentum, and of second moments and factors; null takes 0.9 and 0.95 (Shampoo 0.9)."""
-    every: PositiveInt | None = None
-    """Steps between two computations of the factors' eigenbasis or roots, which is what costs time; null takes
-    10 for SOAP, and 2 for Shampoo, whose older roots lead astray."""
+    betas: tuple[Momentum, Momentum] = (0.9, 0.9)
+    """Decay of the momentum, and of second moments and factors."""
+    every: PositiveInt = 2
+    """Steps between two computations of the factors' eigenbasis or roots; older ones are cheaper and worse."""
     max_side: PositiveInt = 4096
     """A matrix with a longer side is left to AdamW."""
-    block_size: PositiveInt = 256
+    block_size: PositiveInt = 128
     """Shampoo cuts longer sides into blocks with factors of their own."""
     start_step: PositiveInt = 10
     """Shampoo goes by its graft alone until this step."""
-    eps: Positive = 1e-6
+    eps: Positive = 1e-4
     """Shampoo's ridge, relative to a factor's largest eigenvalue."""
     graft: Literal["rmsprop", "adagrad", "sgd", "sqrtn"] = "rmsprop"
     """Whose step length Shampoo takes over, matrix by matrix."""
@@ -176,20 +175,20 @@ def _preconditioning(matrices: list[Tensor], config: OptimizerConfig) -> torch.o
         return SOAP(
             [group],
             lr=config.lr,
-            betas=how.betas or (0.9, 0.95),
+            betas=how.betas,
             weight_decay=config.weight_decay,
-            precondition_frequency=how.every or 10,
+            precondition_frequency=how.every,
             max_precondition_dim=how.max_side,
         )
     return ScalableShampoo(
         [group],
         lr=config.lr,
-        betas=how.betas or (0.9, 0.9),
+        betas=how.betas,
         moving_average_for_momentum=True,
         weight_decay=config.weight_decay,
         decoupled_weight_decay=True,
         start_preconditioning_step=how.start_step,
-        preconditioning_compute_steps=how.every or 2,
+        preconditioning_compute_steps=how.every,
         block_size=how.block_size,
         # Merging the sides of a small matrix would make a vector of it, which has no factors.
         shape_interpretation=False,

@@ -9,7 +9,6 @@ Shapes: R rows of a batch, C outputs a row.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -21,7 +20,7 @@ from elastier_trainer.checkpoint import Best, RunState
 from elastier_trainer.config import LoopConfig
 from elastier_trainer.errors import DivergenceError
 from elastier_trainer.objective import MIDDLE, STUDENT, TA, MattaObjective
-from elastier_trainer.optimizer import ComposedOptimizer, learning_rate, set_learning_rate
+from elastier_trainer.optimizer import learning_rate, served_weights, set_learning_rate
 from elastier_trainer.replicas import Forward, Replicas
 from elastier_trainer.sampling import Batch, sample_middle
 from elastier_trainer.submodel import Inputs, Ladder, Submodel, student_name
@@ -194,8 +193,7 @@ def _check_finite(loop: Loop, state: RunState, batch: Batch, values: Mapping[str
 def _evaluate(loop: Loop, state: RunState) -> dict[str, float]:
     """Validation metric per student; keeps a copy of the weights if they are the best so far."""
     submodels = loop.ladder.submodels
-    average = loop.optimizer.average if isinstance(loop.optimizer, ComposedOptimizer) else None
-    with nullcontext() if average is None else average.applied():
+    with served_weights(loop.optimizer):
         values = loop.replicas.from_leader(lambda: loop.evaluate(submodels), len(submodels))
         found = dict(zip(loop.ladder.names, values, strict=True))
         watch = loop.config.watch

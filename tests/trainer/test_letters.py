@@ -11,11 +11,13 @@ import rdata
 from typer.testing import CliRunner
 
 from elastier_cli.data import app
+from elastier_trainer.config_file import load_config
 from elastier_trainer.data import letters as made
 from elastier_trainer.data.letters import LETTERS, LETTERS_SCHEMA, MEASURES, build_letters
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import DataError
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "letters.yaml"
 REAL = Path(os.environ.get("ELASTIER_LETTERS", made.INSTALLED))
 
 
@@ -91,6 +93,12 @@ def test_a_whole_source_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     assert files.data.read_bytes() == again.data.read_bytes()
     assert files.schema.read_bytes() == again.schema.read_bytes()
     assert sorted(found.name for found in files.data.parent.iterdir()) == [made.DATA_FILE, made.SCHEMA_FILE]
+
+
+def test_the_example_trains_on_the_files_that_the_command_writes() -> None:
+    config = load_config(EXAMPLE)
+    folder = EXAMPLE.parents[1] / "build" / "letters"
+    assert (config.data, config.schema) == (folder / made.DATA_FILE, folder / made.SCHEMA_FILE)
 
 
 @pytest.mark.skipif(

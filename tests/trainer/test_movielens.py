@@ -11,12 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from elastier_cli.data import app
+from elastier_trainer.config_file import load_config
 from elastier_trainer.data import movielens as made
 from elastier_trainer.data.dataset import SPLITS
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.data.movielens import MOVIELENS_SCHEMA, build_movielens
 from elastier_trainer.errors import DataError
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "movielens.yaml"
 installed = pytest.mark.skipif(
     importlib.util.find_spec("recbole") is None,
     reason=f"MovieLens-100K may not be passed on with the tests: {made.INSTALL}",
@@ -166,6 +168,12 @@ def test_the_command_writes_the_same_bytes_twice(
     for name in (made.DATA_FILE, made.SCHEMA_FILE):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [made.DATA_FILE, made.SCHEMA_FILE]
+
+
+def test_the_example_trains_on_the_files_that_the_command_writes() -> None:
+    config = load_config(EXAMPLE)
+    folder = EXAMPLE.parents[1] / "build" / "movielens"
+    assert (config.data, config.schema) == (folder / made.DATA_FILE, folder / made.SCHEMA_FILE)
 
 
 @installed

@@ -99,7 +99,7 @@ def test_ctrl_c_saves_the_job_and_a_study_that_was_killed_too_goes_on_to_the_sam
     file, out = write_real_study(tmp_path), tmp_path / "out"
     document = yaml.safe_load(file.read_text())
     # Only a worker that was told to stop saves a checkpoint before the end.
-    document["base"] |= {"steps": 600, "eval_every": 600, "checkpoint_every": 600}
+    document["base"] |= {"steps": 400, "eval_every": 400, "checkpoint_every": 400}
     file.write_text(yaml.safe_dump(document))
     process = start(file, "--out", out)
     wait_for_step(out, process, 5)
@@ -117,20 +117,18 @@ def test_ctrl_c_saves_the_job_and_a_study_that_was_killed_too_goes_on_to_the_sam
     resumed = study(file, out, train_job=train_job).report
     (again,) = out.glob("jobs/*/run")
     steps = [json.loads(line)["step"] for line in (again / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, 601))
+    assert steps == list(range(1, 401))
     whole = study(file, tmp_path / "whole", train_job=train_job).report
     assert [row["value"] for row in resumed["runs"]] == [row["value"] for row in whole["runs"]]
 
 
 @pytest.mark.slow
-def test_a_job_that_fails_is_told_with_its_last_words_and_the_rest_is_done(tmp_path: Path) -> None:
+def test_a_job_that_fails_is_told_with_the_last_words_of_its_process(tmp_path: Path) -> None:
     hopeless = {"name": "hopeless", "recipe": "matta", "set": {"optimizer.lr": 1e30}}
-    file = write_real_study(tmp_path, recipes=[hopeless, "alone"])
-    report = study(file, tmp_path / "out").report
-    (error,) = errors_of(report)
+    (error,) = errors_of(study(write_real_study(tmp_path, recipes=[hopeless]), tmp_path / "out").report)
     assert error.startswith("hopeless/adamw/nested/seed0 failed: step ")
+    assert "expected a finite" in error
     assert "(exit status 1)" in error
-    assert {row["recipe"] for row in report["runs"]} == {"alone"}
 
 
 def test_the_report_command_prints_the_report_of_a_folder(tmp_path: Path) -> None:

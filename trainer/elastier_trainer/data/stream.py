@@ -23,7 +23,7 @@ MEMORY_BYTES = 2**30
 _CELL_BYTES = 16
 """A cell of a Parquet file as it is read, and once more as it is encoded."""
 _CSV_GROWTH, _GZIP_GROWTH = 2, 10
-_PART_CELLS = 2**19
+_PART_CELLS = 2**18
 _PART_ROWS = 65_536
 _BUFFER_BYTES = 2**16
 _CSV_BLOCK_BYTES = 2**21
@@ -177,7 +177,7 @@ def _read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
 
 
 def _scan(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Batches of half a million cells.
+    """Batches of a quarter of a million cells.
 
     Not by `pyarrow.dataset`: its scanner decodes whole row groups, several at a time.
     """

@@ -48,7 +48,16 @@ DEFAULTS = {"study run": "study"}
 
 def test_these_are_the_commands() -> None:
     assert sorted(COMMANDS) == [
-        *("data flights", "data letters", "data movielens", "demo", "export", "frontier", "inspect", "loadtest"),
+        *(
+            "data flights",
+            "data letters",
+            "data movielens",
+            "demo",
+            "export",
+            "frontier",
+            "inspect",
+            "loadtest",
+        ),
         *("serve", "study report", "study run", "train"),
     ]
 

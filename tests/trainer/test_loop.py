@@ -149,7 +149,8 @@ def test_unlabelled_rows_without_any_are_refused(config_file: Path) -> None:
 
 
 def test_a_fraction_that_leaves_no_label_is_refused(config_file: Path) -> None:
-    with pytest.raises(ConfigError, match="labelled_fraction: expected at least one of 700 training rows with a label, got"):
+    expected = "labelled_fraction: expected at least one of 700 training rows with a label, got 1e-06"
+    with pytest.raises(ConfigError, match=expected):
         run(config_file, labelled_fraction=1e-6)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, norm, rankdata
-from sklearn.metrics import r2_score, roc_auc_score
+from scipy.special import ndtri
 
 from elastier_trainer.errors import DataError
 
@@ -26,7 +25,7 @@ class Interval:
     rows: int
 
 
-_NORMAL_REACH = float(norm.ppf((1 + CONFIDENCE) / 2))
+_NORMAL_REACH = float(ndtri((1 + CONFIDENCE) / 2))
 """Standard errors that the interval of a normal estimate reaches to either side."""
 
 
@@ -40,6 +39,8 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         DataError: Another shape, a score that is not finite, another label, or one class only.
     """
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - seconds of imports
+
     scores_R, labels_R = _checked(scores, labels)
     return float(roc_auc_score(labels_R, scores_R))
 
@@ -53,6 +54,8 @@ def auc_with_interval(scores: ArrayLike, labels: ArrayLike) -> Interval:
     Raises:
         DataError: As `auc`, and for fewer than two rows of a class, which have no variance.
     """
+    from scipy.stats import rankdata  # noqa: PLC0415 - a second of imports
+
     scores_R, labels_R = _checked(scores, labels)
     ones_M, zeros_N = scores_R[labels_R == 1], scores_R[labels_R == 0]
     m, n = len(ones_M), len(zeros_N)
@@ -80,6 +83,8 @@ def accuracy_with_interval(predicted: ArrayLike, labels: ArrayLike) -> Interval:
     Raises:
         DataError: No rows, or another number of predictions than of labels.
     """
+    from scipy.stats import binomtest  # noqa: PLC0415 - a second of imports
+
     predicted_R, labels_R = np.asarray(predicted), np.asarray(labels)
     _check_shapes(predicted_R, labels_R)
     if not len(labels_R):
@@ -104,6 +109,8 @@ def r2_with_interval(predicted: ArrayLike, labels: ArrayLike) -> Interval:
     Raises:
         DataError: Another shape, a number that is not finite, fewer than two rows, or labels all equal.
     """
+    from sklearn.metrics import r2_score  # noqa: PLC0415 - seconds of imports
+
     predicted_R, labels_R = _finite(predicted, labels)
     rows = len(labels_R)
     if rows < 2 or np.ptp(labels_R) == 0:

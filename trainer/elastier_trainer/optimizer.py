@@ -12,8 +12,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, PositiveInt
-from pytorch_optimizer import SOAP, ScalableShampoo
-from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
 from torch import Tensor, nn
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
@@ -169,6 +167,9 @@ def _matrices(model: nn.Module, max_side: int) -> list[Tensor]:
 
 
 def _preconditioning(matrices: list[Tensor], config: OptimizerConfig) -> torch.optim.Optimizer:
+    from pytorch_optimizer import SOAP, ScalableShampoo  # noqa: PLC0415 - seconds of imports, for some
+    from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting  # noqa: PLC0415
+
     how = config.preconditioner
     group = {"params": matrices, "lr_ratio": 1.0}
     if config.name == "soap":

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pytorch_optimizer.base.optimizer import BaseOptimizer
 from torch import Tensor
 
 from elastier_trainer.errors import CheckpointError
@@ -82,13 +81,14 @@ def begin_state(optimizer: torch.optim.Optimizer) -> None:
     optimizer.state.clear()
     for part in getattr(optimizer, "parts", (optimizer,)):
         parameters = [parameter for group in part.param_groups for parameter in group["params"]]
-        if isinstance(part, BaseOptimizer):
-            # The library builds its state for gradients only.
+        build = getattr(part, "init_group", None)
+        if build is not None:
+            # The library of SOAP and Shampoo builds its state for gradients only.
             gradients = [(p, p.grad) for p in parameters]
             for parameter, _ in gradients:
                 parameter.grad = torch.zeros_like(parameter)
             for group in part.param_groups:
-                part.init_group(group)
+                build(group)
             for parameter, gradient in gradients:
                 parameter.grad = gradient
         elif isinstance(part, torch.optim.AdamW):

@@ -121,7 +121,9 @@ class Ranker(nn.Module):
             }
             slices |= _own(f"blocks.{block}", f"blocks.{block}", shapes)
         slices |= _own("final_norms.0", f"final_norms.{student}", {"weight": (kept,), "bias": (kept,)})
-        slices |= _own("heads.0", f"heads.{student}", {"weight": (self.outputs, kept), "bias": (self.outputs,)})
+        slices |= _own(
+            "heads.0", f"heads.{student}", {"weight": (self.outputs, kept), "bias": (self.outputs,)}
+        )
         return slices
 
     def extract(self, submodel: Submodel) -> "Ranker":

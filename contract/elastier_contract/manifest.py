@@ -12,7 +12,8 @@ from elastier_contract.signature import Signature
 from elastier_contract.tier import Tier
 
 SCHEMA_MAJOR = 1
-SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
+SCHEMA_VERSION = f"{SCHEMA_MAJOR}.1"
+"""1.1 added several classes, regression, rare and hashed values, and the model dimension of a tier."""
 
 Task = Literal["binary", "multiclass", "regression"]
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def test_a_student_reads_the_logits_of_a_teacher_that_saw_more(tmp_path: Path) -
     (tmp_path / "blind").mkdir()
     blind = taught(tmp_path / "blind", schema=SCHEMA)
     assert report.quality["test"].low > blind.quality["test"].value
+
+
+def test_a_teacher_that_sees_no_more_than_its_students_is_one_by_the_plain_schema(tmp_path: Path) -> None:
+    data, schema = write_rows(tmp_path, some_rows(600), schema=TEACHER_SCHEMA)
+    alike = train_teacher(data, schema, tmp_path / "alike", config=replace(CONFIG, teacher_columns=False))
+    (tmp_path / "plain").mkdir()
+    plain = taught(tmp_path / "plain", rows=some_rows(600), schema=SCHEMA)
+    assert alike.quality == plain.quality
 
 
 def test_a_training_row_is_judged_by_a_model_that_never_saw_its_label(tmp_path: Path) -> None:
@@ -167,6 +176,7 @@ def test_the_report_says_what_was_done(tmp_path: Path) -> None:
         ("leaves", "many", "teacher's leaves: "),
         ("learning_rate", 0, "teacher's learning_rate: expected above 0 and at most 1, got 0"),
         ("learning_rate", float("nan"), "teacher's learning_rate"),
+        ("teacher_columns", 1, "teacher's teacher_columns: expected true or false, got 1"),
         ("learning_rate", "fast", "teacher's learning_rate: expected above 0 and at most 1, got 'fast'"),
     ],
 )

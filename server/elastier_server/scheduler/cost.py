@@ -15,7 +15,7 @@ _JITTER_S = 1e-4
 """Added to both sides of a ratio: a cache miss must not look like a slow machine when a run takes 50 µs."""
 _FIRST_OVERHEAD_S = 2e-4
 
-TARGET = 0.99
+TARGET = 0.995
 """The share of deadlines that the choice of a tier is to keep."""
 _HIGH_RATIO = 1 - 5 * (1 - TARGET)
 """Of the ratios. It scales a p95 of the profile, which by itself is exceeded by one run in 20 only."""

@@ -44,6 +44,8 @@ class TeacherConfig:
     folds: int = 3
     seed: int = 0
     threads: int = 2
+    teacher_columns: bool = True
+    """Whether it sees the schema's teacher-only columns; without them it knows no more than its students."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -57,6 +59,10 @@ class TeacherConfig:
             value = getattr(self, key)
             if type(value) is not int or not least <= value < 2**31:
                 raise ConfigError(f"teacher's {key}: expected an integer of at least {least}, got {value!r}")
+        if type(self.teacher_columns) is not bool:
+            raise ConfigError(
+                f"teacher's teacher_columns: expected true or false, got {self.teacher_columns!r}"
+            )
         if type(self.learning_rate) not in (int, float) or not 0 < self.learning_rate <= 1:
             raise ConfigError(
                 f"teacher's learning_rate: expected above 0 and at most 1, got {self.learning_rate!r}"
@@ -100,7 +106,7 @@ def train_teacher(
     """
     started = time.monotonic()
     _check_replaceable(out)
-    dataset = load_dataset(data, schema, with_teacher_columns=True)
+    dataset = load_dataset(data, schema, with_teacher_columns=config.teacher_columns)
     models, logits_RC = _cross_fit(dataset, config, progress)
     report = TeacherReport(
         folder=out,

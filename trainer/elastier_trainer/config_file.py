@@ -13,6 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from elastier_trainer.config import TrainConfig
+from elastier_trainer.document import findings, read_yaml
 from elastier_trainer.errors import ConfigError
 from elastier_trainer.teachers.source import dump_source, resolve_document
 
@@ -33,7 +34,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     Raises:
         ConfigError: No such file, not YAML, an unknown key or a wrong value; names the key path.
     """
-    document = {} if path is None else _read_yaml(path)
+    document = {} if path is None else read_yaml(path)
     if path is not None:
         document = resolve_paths(document, path.parent)
     source = "the command line" if path is None else str(path)
@@ -51,7 +52,7 @@ def parse_config(document: Mapping[str, Any], *, source: str) -> TrainConfig:
     try:
         return _ADAPTER.validate_python(document)
     except ValidationError as error:
-        raise ConfigError(f"{source}: " + "; ".join(_findings(error))) from error
+        raise ConfigError(f"{source}: " + "; ".join(findings(error))) from error
 
 
 def dump_config(config: TrainConfig, *, relative_to: Path) -> dict[str, Any]:
@@ -94,22 +95,6 @@ def fingerprint(config: TrainConfig) -> dict[str, str]:
     return flat
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: expected a YAML file, cannot read it: {error.strerror or error}"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values, got a {type(document).__name__}")
-    return document
-
-
 def _put(document: dict[str, Any], key_path: str, value: Any, source: str) -> None:
     *parents, key = key_path.split(".")
     for parent in parents:
@@ -117,20 +102,3 @@ def _put(document: dict[str, Any], key_path: str, value: Any, source: str) -> No
         if not isinstance(document, dict):
             raise ConfigError(f"{source}: {parent}: expected a mapping, got {document!r}")
     document[key] = value
-
-
-def _findings(error: ValidationError) -> list[str]:
-    findings = []
-    for finding in error.errors(include_url=False):
-        where = ".".join(str(part) for part in finding["loc"])
-        match finding["type"]:
-            case "unexpected_keyword_argument":
-                findings.append(f"{where}: unknown key")
-            case "missing":
-                findings.append(f"{where}: expected a value, got none")
-            case "value_error":
-                message = finding["msg"].removeprefix("Value error, ")
-                findings.append(f"{where}: {message}" if where else message)
-            case _:
-                findings.append(f"{where or 'top level'}: {finding['msg']}, got {finding['input']!r}")
-    return findings

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from elastier_trainer.checked import STRICT
+from elastier_trainer.document import findings, read_yaml
 from elastier_trainer.errors import ConfigError
 
 RecipeKind = Literal["alone", "alone_ta", "distilled", "separate_ta", "matformer", "nested_teacher", "matta"]
@@ -137,17 +137,7 @@ def load_study(path: Path) -> StudyConfig:
     Raises:
         ConfigError: No such file, not YAML, an unknown key or a wrong value; names the key path.
     """
-    try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: expected a study's YAML file, cannot read it: {error.strerror}"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values, got {document!r}")
-    return parse_study(document, source=str(path))
+    return parse_study(read_yaml(path), source=str(path))
 
 
 def parse_study(document: dict[str, Any], *, source: str) -> StudyConfig:
@@ -162,7 +152,7 @@ def parse_study(document: dict[str, Any], *, source: str) -> StudyConfig:
     try:
         return _ADAPTER.validate_python(document)
     except ValidationError as error:
-        raise ConfigError(f"{source}: " + "; ".join(_findings(error))) from error
+        raise ConfigError(f"{source}: " + "; ".join(findings(error))) from error
 
 
 def dump_study(study: StudyConfig) -> dict[str, Any]:
@@ -177,19 +167,3 @@ def _named(entry: Any) -> Any:
     if isinstance(entry, dict) and "recipe" in entry:
         return {"name": entry["recipe"], **entry}
     return entry
-
-
-def _findings(error: ValidationError) -> list[str]:
-    findings = []
-    for finding in error.errors(include_url=False):
-        where = ".".join(str(part) for part in finding["loc"])
-        match finding["type"]:
-            case "unexpected_keyword_argument":
-                findings.append(f"{where}: unknown key")
-            case "missing":
-                findings.append(f"{where}: expected a value, got none")
-            case "value_error":
-                findings.append(finding["msg"].removeprefix("Value error, "))
-            case _:
-                findings.append(f"{where or 'top level'}: {finding['msg']}, got {finding['input']!r}")
-    return findings

@@ -47,7 +47,7 @@ def write_small_run(folder: Path, *, rows: int = 1000, **changes: Any) -> Path:
         "teacher": "teacher.parquet",
         "labelled_fraction": 0.2,
         "ladder": list(SMALL_LADDER),
-        "model": {"model_dim": 8, "hidden": SMALL_LADDER[-1]},
+        "model": {"model_dim": 8, "hidden": SMALL_LADDER[-1], "own_norms": True},
         "steps": 24,
         "labelled_rows": 32,
         "unlabelled_rows": 96,

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from elastier_trainer.config import TrainConfig
 from elastier_trainer.errors import ConfigError
 from elastier_trainer.study.config import dump_study, load_study, parse_study
 from elastier_trainer.study.plan import Blocked, Job, Plan, make_plan
 from elastier_trainer.study.recipes import Unit
-from elastier_trainer.study.results import BatchDigests, Failure, JobResult, Outcome
+from elastier_trainer.study.results import BatchDigests, Failure, JobResult, JudgedOn, Outcome
 from support.fake_study import ALL_RECIPES, study_document
 
 
@@ -136,15 +137,20 @@ def test_the_ta_of_separate_ta_is_the_very_run_of_distilled_at_that_width() -> N
     assert twin.digest == ta.digest
 
 
+def job_of(*, name: str = "a", teacher: str | None = None, split: JudgedOn = "test", **keys: Any) -> Job:
+    document = {"data": "d.parquet", "schema": "s.yaml", "teacher": "t.parquet", **keys}
+    return Job(name=name, document=document, teacher=teacher, split=split)
+
+
 def test_a_jobs_digest_changes_with_seed_setting_teacher_and_split() -> None:
-    job = Job(name="a", document={"seed": 0}, teacher=None, split="test")
-    others = [
-        Job(name="a", document={"seed": 1}, teacher=None, split="test"),
-        Job(name="a", document={"seed": 0}, teacher="ta", split="test"),
-        Job(name="a", document={"seed": 0}, teacher=None, split="validation"),
-    ]
-    assert len({found.digest for found in [job, *others]}) == 4
-    assert Job(name="b", document={"seed": 0}, teacher=None, split="test").digest == job.digest
+    others = [job_of(seed=1), job_of(steps=7), job_of(teacher="ta"), job_of(split="validation")]
+    assert len({found.digest for found in [job_of(), *others]}) == 5
+    assert job_of(name="b").digest == job_of().digest
+
+
+def test_a_jobs_digest_is_of_its_defaults_too() -> None:
+    """Else a default that changes would pass off old results for new ones."""
+    assert job_of(steps=TrainConfig.steps).digest == job_of().digest
 
 
 def test_settings_can_be_tuned_once_for_several_units() -> None:

@@ -24,7 +24,7 @@ class ModelConfig:
     model_dim: PositiveInt = 128
     blocks: PositiveInt = 2
     hidden: PositiveInt = 1024
-    own_norms: bool = True
+    own_norms: bool = False
     """Whether each student has norms and an output head of its own: a few hundred numbers a student."""
 
 

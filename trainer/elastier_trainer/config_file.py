@@ -55,9 +55,15 @@ def parse_config(document: Mapping[str, Any], *, source: str) -> TrainConfig:
         raise ConfigError(f"{source}: " + "; ".join(findings(error))) from error
 
 
+def plain_config(config: TrainConfig) -> dict[str, Any]:
+    """The config as plain values, paths as they are."""
+    document: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    return document
+
+
 def dump_config(config: TrainConfig, *, relative_to: Path) -> dict[str, Any]:
     """The config as plain values, with paths relative to a folder; `parse_config` reads it back."""
-    document: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    document = plain_config(config)
     for key in PATHS:
         document[key] = os.path.relpath(getattr(config, key), relative_to)
     if config.teacher is not None:
@@ -83,7 +89,7 @@ def yaml_text(document: Mapping[str, Any]) -> str:
 
 def fingerprint(config: TrainConfig) -> dict[str, str]:
     """Key path → value of all that shapes the weights: not the places of files, nor what is written and when."""
-    document: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
+    document = plain_config(config)
     flat: dict[str, str] = {}
     for key, value in document.items():
         if key in _WITHOUT_EFFECT:

@@ -8,8 +8,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
-from elastier_trainer.config_file import parse_config
+from elastier_trainer.config_file import parse_config, plain_config
 from elastier_trainer.study.config import Settings, StudyConfig
 from elastier_trainer.study.recipes import Document, Unit, put, units_of
 from elastier_trainer.study.results import Failure, JobResult, JudgedOn, Outcome
@@ -43,9 +44,17 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Of all that shapes the result."""
-        content = json.dumps([self.document, self.teacher, self.split], sort_keys=True)
+        """Of all that shapes the result, defaults too: another default is another job."""
+        config = _resolved(json.dumps(self.document, sort_keys=True))
+        content = json.dumps([config, self.teacher, self.split])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=4096)
+def _resolved(document: str) -> str:
+    """A configuration as JSON with all of its defaults; asked for again and again while a study runs."""
+    config = parse_config(json.loads(document), source="a job")
+    return json.dumps(plain_config(config), sort_keys=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,8 @@ def _is_parquet(path: Path) -> bool:
 def _column_names(path: Path) -> list[str]:
     if _is_parquet(path):
         return list(pq.read_schema(path).names)
-    with csv.open_csv(path, parse_options=_CSV_PARSING) as reader:
+    # One thread alone counts rows, and names the one that is wrong.
+    with csv.open_csv(path, csv.ReadOptions(use_threads=False), _CSV_PARSING) as reader:
         return list(reader.schema.names)
 
 
@@ -184,7 +185,7 @@ def _scan(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     if _is_parquet(path):
         rows = max(1, min(_PART_ROWS, _PART_CELLS // max(1, len(columns))))
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
-            yield from file.iter_batches(batch_size=rows, columns=list(columns))
+            yield from file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False)
     else:
         blocks = csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False)
         with csv.open_csv(path, blocks, _CSV_PARSING, _as_text(columns)) as reader:

@@ -14,7 +14,7 @@ from elastier_contract.signature import NUMPY_DTYPES, Datatype, Signature, Tenso
 from elastier_exporter.bundling import Material, Measuring, Validation, check_name, make_bundle
 from elastier_exporter.errors import SignatureError
 from elastier_trainer.submodel import Inputs, Ladder, NestedModel
-from elastier_trainer.task import MulticlassTask, RegressionTask, Task
+from elastier_trainer.task import Task
 from elastier_trainer.trained import TaskRecord
 
 _PROBE_ROWS = 256
@@ -66,7 +66,7 @@ def export_model(
         model=_evaluating(model),
         ladder=ladder,
         task=task,
-        record=_record(task, classes),
+        record=TaskRecord.of(task, classes),
         signature=signature,
         features=None,
         validation=Validation(inputs=inputs, labels_R=labels_R),
@@ -107,15 +107,6 @@ def _datatype(name: str, tensor: Tensor) -> Datatype:
             f"got {tensor.dtype} {list(tensor.shape)}"
         )
     return known[dtype]
-
-
-def _record(task: Task, classes: Sequence[str]) -> TaskRecord:
-    if isinstance(task, MulticlassTask):
-        names = tuple(classes) or tuple(str(index) for index in range(task.classes))
-        return TaskRecord(name="multiclass", classes=names, largest_share=task.largest_share)
-    if isinstance(task, RegressionTask):
-        return TaskRecord(name="regression", label_mean=task.label_mean, label_std=task.label_std)
-    return TaskRecord()
 
 
 def _evaluating(model: NestedModel) -> NestedModel:

@@ -292,4 +292,4 @@ def test_a_large_table_takes_a_small_part_of_its_size_in_memory(tmp_path: Path) 
     peak_bytes, found_rows, total = subprocess.check_output(command, timeout=120).split()
     assert int(found_rows) == rows
     assert float(total) == numbers.sum() * width
-    assert int(peak_bytes) < table.nbytes * 0.7  # how much a thread keeps back differs from run to run
+    assert int(peak_bytes) < table.nbytes / 2

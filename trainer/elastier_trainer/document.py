@@ -36,7 +36,7 @@ def findings(error: ValidationError) -> list[str]:
     for finding in error.errors(include_url=False):
         where = ".".join(str(part) for part in finding["loc"])
         match finding["type"]:
-            case "unexpected_keyword_argument":
+            case "unexpected_keyword_argument" | "extra_forbidden":  # of a dataclass, of a model
                 found.append(f"{where}: unknown key")
             case "missing":
                 found.append(f"{where}: expected a value, got none")

@@ -221,7 +221,7 @@ def _save_model(config: TrainConfig, run: Path, dataset: Dataset, state: RunStat
     weights = f"best by validation {dataset.task.metric}, {watched}: step {best.step} of {config.steps}"
     record = ModelRecord(
         features=dataset.features,
-        task=TaskRecord.of(dataset),
+        task=TaskRecord.of(dataset.task, dataset.classes),
         config=dump_config(config, relative_to=run),
         step=best.step,
         steps_taken=state.step,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from elastier_trainer.data.dataset import Dataset
 from elastier_trainer.errors import ConfigError
-from elastier_trainer.submodel import Inputs, Ladder, Submodel
+from elastier_trainer.submodel import Inputs, Ladder, Submodel, widths_of
 
 SPLIT, LABELLED, UNLABELLED, WIDTHS = range(4)
 """Independent streams of random numbers of one seed."""
@@ -45,23 +45,13 @@ def sample_middle(ladder: Ladder, how: Middle, *, seed: int, step: int) -> Submo
     frame = pool[_draw(len(pool), chance)]
     if how == "uniform":
         return frame
-    choices = [_widths_of(ladder, block) for block in frame.layers]
+    choices = [widths_of(ladder.submodels, block) for block in frame.layers]
     widths = tuple(found[_draw(len(found), chance)] for found in choices)
     return Submodel(widths=widths, layers=frame.layers, model_dim=frame.model_dim)
 
 
 def _draw(count: int, chance: torch.Generator) -> int:
     return int(torch.randint(count, (), generator=chance))
-
-
-def _widths_of(ladder: Ladder, block: int) -> list[int]:
-    found = {
-        width
-        for student in ladder.submodels
-        for kept, width in zip(student.layers, student.widths, strict=True)
-        if kept == block
-    }
-    return sorted(found)
 
 
 class ShuffledRows:

@@ -7,7 +7,7 @@ Shapes: B rows, C outputs of the model.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -106,6 +106,17 @@ class Ladder:
 def parameter_count(model: NestedModel, submodel: Submodel) -> int:
     """Numbers that a sub-model uses."""
     return sum(part.numbers for part in model.slices(submodel).values())
+
+
+def widths_of(submodels: Iterable[Submodel], block: int) -> tuple[int, ...]:
+    """Hidden units that a block has in one of these sub-models or another, ascending."""
+    found = {
+        width
+        for submodel in submodels
+        for kept, width in zip(submodel.layers, submodel.widths, strict=True)
+        if kept == block
+    }
+    return tuple(sorted(found))
 
 
 def evenly_spaced(blocks: int, kept: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ came from. Nothing in it is ever executed or unpickled.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from elastier_contract.features import FeatureSchema
 from elastier_contract.model import FrozenModel
 from elastier_trainer.config import TrainConfig
 from elastier_trainer.config_file import parse_config, resolve_paths
-from elastier_trainer.data.dataset import Dataset
 from elastier_trainer.errors import CheckpointError, ConfigError
 from elastier_trainer.models.ranker import Ranker
 from elastier_trainer.submodel import Ladder
@@ -43,11 +43,11 @@ class TaskRecord(FrozenModel):
     """Of a regression task: label = output · label_std + label_mean."""
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "TaskRecord":
-        """That of a data set."""
-        task = dataset.task
+    def of(cls, task: Task, classes: Sequence[str] = ()) -> "TaskRecord":
+        """That of a task; classes without names are called by their numbers."""
         if isinstance(task, MulticlassTask):
-            return cls(name=task.name, classes=dataset.classes, largest_share=task.largest_share)
+            names = tuple(classes) or tuple(str(index) for index in range(task.classes))
+            return cls(name=task.name, classes=names, largest_share=task.largest_share)
         if isinstance(task, RegressionTask):
             return cls(name=task.name, label_mean=task.label_mean, label_std=task.label_std)
         return cls()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elastier_trainer.submodel import Ladder, Submodel
+from elastier_trainer.submodel import Ladder, Submodel, widths_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,8 @@ class Space:
 
 def space_of(ladder: Ladder) -> Space:
     """All mixes of a ladder's widths per block, in the shapes of its students."""
-    widths: dict[int, set[int]] = {}
-    for student in ladder.submodels:
-        for layer, width in zip(student.layers, student.widths, strict=True):
-            widths.setdefault(layer, set()).add(width)
     return Space(
-        widths={layer: tuple(sorted(found)) for layer, found in sorted(widths.items())},
+        widths={layer: widths_of(ladder.submodels, layer) for layer in ladder.ta.layers},
         shapes=tuple(dict.fromkeys(shape_of(student) for student in ladder.submodels)),
     )
 

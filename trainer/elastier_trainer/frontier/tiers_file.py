@@ -19,6 +19,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 from elastier_contract import atomic
 from elastier_contract.model import FrozenModel
 from elastier_contract.tier import TierName
+from elastier_trainer.document import findings
 from elastier_trainer.errors import ConfigError
 from elastier_trainer.submodel import Ladder, Submodel
 
@@ -57,10 +58,10 @@ def read_tiers(path: Path, full: Submodel) -> Ladder:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(_invalid(error))) from error
+        raise ConfigError(f"{path}: " + "; ".join(findings(error))) from error
     names, kept = [tier.name for tier in document.tiers], [_submodel(tier, full) for tier in document.tiers]
-    if findings := _findings(names, kept, full):
-        raise ConfigError(f"{path}: " + "; ".join(findings))
+    if misfits := _findings(names, kept, full):
+        raise ConfigError(f"{path}: " + "; ".join(misfits))
     return Ladder(students=dict(zip(names, kept, strict=True)))
 
 
@@ -80,29 +81,29 @@ def _submodel(entry: TierEntry, full: Submodel) -> Submodel:
 
 
 def _findings(names: Sequence[str], kept: Sequence[Submodel], full: Submodel) -> list[str]:
-    findings = [
+    found = [
         f"tiers.{index}.name: expected unique names, got {name!r} again"
         for index, name in enumerate(names)
         if name in names[:index]
     ]
-    findings += [
+    found += [
         f"tiers.{index}.{misfit}"
         for index, submodel in enumerate(kept)
         for misfit in _misfits(submodel, full)
     ]
-    return findings or _disorder(names, kept, full)
+    return found or _disorder(names, kept, full)
 
 
 def _disorder(names: Sequence[str], kept: Sequence[Submodel], full: Submodel) -> list[str]:
     """What an order says without costs: a part of an earlier tier cannot cost more than it."""
-    findings = []
+    found = []
     for index, submodel in enumerate(kept):
         whole = next((names[before] for before in range(index) if _contains(kept[before], submodel)), None)
         if whole is not None:
-            findings.append(f"tiers.{index}: expected the cheapest first, got a part of {whole!r} after it")
+            found.append(f"tiers.{index}: expected the cheapest first, got a part of {whole!r} after it")
     if kept[-1] != full:
-        findings.append(f"tiers: expected the TA last, {_flow(full)}, got {_flow(kept[-1])}")
-    return findings
+        found.append(f"tiers: expected the TA last, {_flow(full)}, got {_flow(kept[-1])}")
+    return found
 
 
 def _misfits(submodel: Submodel, full: Submodel) -> list[str]:
@@ -111,15 +112,15 @@ def _misfits(submodel: Submodel, full: Submodel) -> list[str]:
         return [f"layers: expected ascending blocks below {blocks}, got {list(layers)}"]
     if len(submodel.widths) != len(layers):
         return [f"widths: expected one for each of {len(layers)} layers, got {list(submodel.widths)}"]
-    findings = [
+    found = [
         f"widths.{place}: expected at most {full.widths[layer]}, got {width}"
         for place, (layer, width) in enumerate(zip(layers, submodel.widths, strict=True))
         if width > full.widths[layer]
     ]
     if submodel.model_dim > full.model_dim or (submodel.model_dim == 0) != (full.model_dim == 0):
         expected = f"1 to {full.model_dim}" if full.model_dim else "0, since it does not nest here"
-        findings.append(f"model_dim: expected {expected}, got {submodel.model_dim}")
-    return findings
+        found.append(f"model_dim: expected {expected}, got {submodel.model_dim}")
+    return found
 
 
 def _contains(outer: Submodel, inner: Submodel) -> bool:
@@ -137,13 +138,3 @@ def _flow(submodel: Submodel, **first: str) -> str:
         "model_dim": submodel.model_dim,
     }
     return yaml.safe_dump(entry, sort_keys=False, default_flow_style=True, width=10_000).strip()
-
-
-def _invalid(error: ValidationError) -> list[str]:
-    findings = []
-    for finding in error.errors(include_url=False):
-        where = ".".join(str(part) for part in finding["loc"]) or "top level"
-        known = {"extra_forbidden": "unknown key", "missing": "expected a value, got none"}
-        told = known.get(finding["type"], f"{finding['msg']}, got {finding['input']!r}")
-        findings.append(f"{where}: {told}")
-    return findings

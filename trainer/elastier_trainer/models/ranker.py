@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from elastier_contract.features import CATEGORICAL, NUMERIC, FeatureSchema
 from elastier_trainer.nesting import NestedFeedForward, NestedHead, NestedLayerNorm
-from elastier_trainer.submodel import Inputs, ParameterSlice, Submodel
+from elastier_trainer.submodel import Inputs, ParameterSlice, Submodel, widths_of
 
 
 class Ranker(nn.Module):
@@ -54,7 +54,7 @@ class Ranker(nn.Module):
             means, stds = zip(*((column.mean, column.std) for column in features.numeric), strict=True)
             self.register_buffer("mean_N", torch.tensor(means), persistent=False)
             self.register_buffer("std_N", torch.tensor(stds), persistent=False)
-        self.norm_widths = tuple(_trained_widths(self.students, block) for block in self.full.layers)
+        self.norm_widths = tuple(widths_of(self.students, block) for block in self.full.layers)
         self.norms = nn.ModuleList(
             nn.ModuleList(NestedLayerNorm(model_dim) for _ in widths) for widths in self.norm_widths
         )
@@ -163,17 +163,6 @@ def _own(module: str, source: str, shapes: Mapping[str, tuple[int, ...]]) -> dic
         f"{module}.{name}": ParameterSlice(source=f"{source}.{name}", shape=shape)
         for name, shape in shapes.items()
     }
-
-
-def _trained_widths(students: Sequence[Submodel], block: int) -> tuple[int, ...]:
-    """Widths at which some student has this block, ascending."""
-    widths = {
-        width
-        for student in students
-        for kept, width in zip(student.layers, student.widths, strict=True)
-        if kept == block
-    }
-    return tuple(sorted(widths))
 
 
 def _nearest(sizes: Sequence[int], size: int) -> int:

@@ -1,22 +1,43 @@
 """The process of one job: reads what to do from the job's folder, and leaves the result there.
 
-Started by `elastier_trainer.study.process`, which holds the other end of this process's standard input.
+Started by `elastier_trainer.study.process`, which holds the other end of its pipe.
 """
 
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from elastier_contract.errors import ElastierError
 from elastier_trainer.config_file import parse_config, resolve_paths
 from elastier_trainer.errors import CheckpointError
 from elastier_trainer.study.job import JobOrder, JobStoppedError, Stop, TrainJob
-from elastier_trainer.study.process import JOB_JSON, STOPPED
 from elastier_trainer.study.results import write_result
 from elastier_trainer.study.train import train_job
+
+JOB_JSON = "job.json"
+LOG_TXT = "log.txt"
+STOPPED = 130
+
+
+def run_worker(folder: Path, pipe: Connection, kept: Connection | None) -> None:
+    """Do the job that a folder describes, in this process, and end the process.
+
+    Args:
+        folder: The job's folder; what the job prints goes to its `log.txt`.
+        pipe: Closed at its other end when the job is to stop.
+        kept: Held until the process ends.
+    """
+    os.setsid()  # Ctrl-C reaches the study, which then closes the pipe
+    log = os.open(folder / LOG_TXT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
+    status = work(folder, _when_closed(pipe), train_job)
+    if kept is not None:
+        kept.close()
+    sys.exit(status)
 
 
 def work(folder: Path, stop: Stop, job: TrainJob) -> int:
@@ -42,18 +63,13 @@ def _read_order(folder: Path) -> JobOrder:
         raise CheckpointError(f"{path}: expected a job's description: {error!r}") from error
 
 
-def _pipe_closed() -> Callable[[], bool]:
+def _when_closed(pipe: Connection) -> Stop:
     closed = threading.Event()
 
     def wait() -> None:
-        # Not through sys.stdin: a thread inside its buffer aborts the interpreter at its end.
-        while os.read(sys.stdin.fileno(), 1):
+        while os.read(pipe.fileno(), 1):
             pass
         closed.set()
 
     threading.Thread(target=wait, daemon=True).start()
     return closed.is_set
-
-
-if __name__ == "__main__":
-    sys.exit(work(Path(sys.argv[1]), _pipe_closed(), train_job))

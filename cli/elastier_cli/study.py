@@ -3,12 +3,15 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from elastier_cli.console import console, print_error, print_json, progress_bars
+
+if TYPE_CHECKING:
+    from elastier_trainer.study.folder import StudyEnding
 
 RUN = "run"
 INTERRUPTED = 130
@@ -38,6 +41,10 @@ def study() -> None:
     The same command goes on after Ctrl-C, a kill, or a change of the file; what is done is not done again.
 
       elastier study report build/flights
+
+    Mix'n'Match over the seeds of a nested recipe:
+
+      elastier study mixes build/flights --recipe matta_per_block
     """
 
 
@@ -78,11 +85,36 @@ def run(
             progress=progress,
             stop=stop,
         )
-    if ending.interrupted:
-        console.print("stopped, all that was done is saved; the same command goes on", markup=False)
-    _finish(ending.report, out, as_json=as_json)
-    if ending.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    _end(ending, out, as_json=as_json)
+
+
+@app.command()
+def mixes(
+    folder: Annotated[Path, typer.Argument(help="The study's folder.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Option(help="A nested recipe whose runs are done, trained with widths per block.")
+    ] = "matta_per_block",
+    evaluations: Annotated[
+        int, typer.Option(help="Sub-models to evaluate at most, of each run.", min=1)
+    ] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Search the mixes of a recipe's runs (Mix'n'Match), and say over seeds whether they beat the ladder.
+
+    Does what `elastier frontier` does with each run, and puts a table into the study's report.
+
+      elastier study mixes build/flights --recipe matta_per_block
+    """
+    from elastier_cli.train import calm_threads, stop_on_signal
+
+    calm_threads()
+    from elastier_trainer.frontier.run import FrontierOptions
+    from elastier_trainer.study.folder import study_mixes
+
+    options = FrontierOptions(evaluations=evaluations, command=shlex.join(["elastier", *sys.argv[1:]]))
+    with stop_on_signal() as stop, progress_bars() as progress:
+        ending = study_mixes(folder, recipe, options, progress=progress, stop=stop)
+    _end(ending, folder, as_json=as_json)
 
 
 @app.command()
@@ -97,6 +129,14 @@ def report(
     from elastier_trainer.study.folder import report_study
 
     _finish(report_study(folder), folder, as_json=as_json)
+
+
+def _end(ending: "StudyEnding", out: Path, *, as_json: bool) -> None:
+    if ending.interrupted:
+        console.print("stopped, all that was done is saved; the same command goes on", markup=False)
+    _finish(ending.report, out, as_json=as_json)
+    if ending.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _finish(report: dict[str, Any], out: Path, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from elastier_cli.study import app
 from elastier_trainer.config_file import load_config
 from elastier_trainer.data.load import load_dataset
+from elastier_trainer.errors import CheckpointError, ConfigError
 from elastier_trainer.sampling import make_batches
 from elastier_trainer.study.folder import study
 from elastier_trainer.study.report import errors_of
@@ -131,6 +132,35 @@ def test_a_job_that_fails_is_told_with_the_last_words_of_its_process(tmp_path: P
     assert "(exit status 1)" in error
 
 
+@pytest.mark.slow
+def test_mixes_are_searched_for_every_seed_and_told_with_an_interval(tmp_path: Path) -> None:
+    mixed = {"name": "mixed", "recipe": "matta", "set": {"middle": "per_block"}}
+    out = tmp_path / "out"
+    study(write_real_study(tmp_path, recipes=[mixed], seeds=[0, 1]), out, train_job=train_job)
+    searched = CliRunner().invoke(
+        app, ["mixes", str(out), "--recipe", "mixed", "--evaluations", "8", "--json"], catch_exceptions=False
+    )
+    assert searched.exit_code == 0, searched.stderr
+    (row,) = json.loads(searched.stdout)["mixes"]
+    fronts = [json.loads(path.read_text()) for path in out.glob("jobs/*/frontier/frontier.json")]
+    differences = [front["front_against_ladder"]["difference"] for front in fronts]
+    assert {front["seed"] for front in fronts} == {0, 1}
+    assert row["front"]["mean"] == pytest.approx(sum(differences) / 2)
+    assert row["front"]["low"] < row["front"]["mean"] < row["front"]["high"]
+    assert row["evaluations"] == [8, 8]
+    assert "| mixed | adamw |" in (out / "study.md").read_text().partition("## Mix'n'Match")[2]
+
+
+def test_mixes_of_a_recipe_that_is_not_nested_or_not_done_are_refused(tmp_path: Path) -> None:
+    study(write_study(tmp_path), tmp_path / "out", train_job=FakeTrainer())
+    result = CliRunner().invoke(app, ["mixes", str(tmp_path / "out"), "--recipe", "alone"])
+    assert isinstance(result.exception, ConfigError)
+    assert "expected a nested recipe of the study, one of ['matta']" in str(result.exception)
+    gone = CliRunner().invoke(app, ["mixes", str(tmp_path / "out"), "--recipe", "matta"])
+    assert isinstance(gone.exception, CheckpointError)
+    assert "found its figures only" in str(gone.exception)
+
+
 def test_the_report_command_prints_the_report_of_a_folder(tmp_path: Path) -> None:
     study(write_study(tmp_path), tmp_path / "out", train_job=FakeTrainer())
     result = CliRunner().invoke(app, ["report", str(tmp_path / "out"), "--json"])
@@ -147,7 +177,7 @@ def test_a_report_with_faults_is_printed_and_the_status_says_so(tmp_path: Path) 
     assert "saw other labelled rows" in result.stderr
 
 
-def test_help_shows_both_commands_and_an_example() -> None:
+def test_help_shows_the_commands_and_an_example() -> None:
     text = CliRunner().invoke(app, ["--help"]).stdout
     assert "elastier study examples/studies/flights.yaml" in text
-    assert {"run", "report"} <= set(text.split())
+    assert {"run", "report", "mixes"} <= set(text.split())

@@ -13,10 +13,12 @@ from pathlib import Path
 from elastier_contract import atomic
 from elastier_contract.progress import Progress, no_progress
 from elastier_trainer.errors import ConfigError, TrainerError
+from elastier_trainer.frontier.run import FrontierOptions
 from elastier_trainer.study.comparisons import Row
 from elastier_trainer.study.config import StudyConfig, load_study
 from elastier_trainer.study.job import Stop, TrainJob
 from elastier_trainer.study.markdown import PLOTS, markdown
+from elastier_trainer.study.mixes import mix_rows, search_mixes
 from elastier_trainer.study.plan import Plan, make_plan
 from elastier_trainer.study.plots import draw_plots
 from elastier_trainer.study.process import in_own_process
@@ -91,15 +93,48 @@ def report_study(out: Path) -> Row:
     Raises:
         TrainerError: No study there, or one that works in the folder just now.
     """
-    if not (out / STUDY_YAML).is_file():
-        raise TrainerError(f"{out}: expected the folder of a study, found no {STUDY_YAML}")
-    plan = make_plan(load_study(out / STUDY_YAML))
+    plan = _kept_plan(out)
     with locked_study(out):
         return _write(plan, out, *_earlier(plan, out))
 
 
+def study_mixes(
+    out: Path,
+    recipe: str,
+    options: FrontierOptions,
+    *,
+    progress: Progress = no_progress,
+    stop: Stop = lambda: False,
+) -> StudyEnding:
+    """Search the mixes of a nested recipe's runs in a study's folder, and write its report again.
+
+    Raises:
+        TrainerError: No study there, one that works in the folder just now, or no such runs in it.
+    """
+    plan = _kept_plan(out)
+    with locked_study(out):
+        finished = search_mixes(
+            plan,
+            read_outcomes(plan, out),
+            out,
+            recipe=recipe,
+            options=options,
+            progress=progress,
+            stop=stop,
+        )
+        return StudyEnding(report=_write(plan, out, *_earlier(plan, out)), interrupted=not finished)
+
+
+def _kept_plan(out: Path) -> Plan:
+    if not (out / STUDY_YAML).is_file():
+        raise TrainerError(f"{out}: expected the folder of a study, found no {STUDY_YAML}")
+    return make_plan(load_study(out / STUDY_YAML))
+
+
 def _write(plan: Plan, out: Path, command: str, workers: int) -> Row:
-    report = build_report(plan, read_outcomes(plan, out), command=command, workers=workers)
+    outcomes = read_outcomes(plan, out)
+    mixes = list(mix_rows(plan, outcomes, out))
+    report = build_report(plan, outcomes, command=command, workers=workers, mixes=mixes)
     plots = draw_plots(report)
     for name in PLOTS:
         if name in plots:

@@ -27,6 +27,7 @@ def markdown(report: Row, plots: Sequence[str] = ()) -> str:
         *_section("Across optimizers", ACROSS_NOTE, _changes(report["across_optimizers"], report)),
         *_section("Is the ladder even?", LADDER_NOTE, _ladders(report)),
         *_section("More than the sum of both?", SUPER_NOTE, _super_additivity(report)),
+        *_section("Mix'n'Match", MIXES_NOTE, _mixes(report)),
         *_section("Training cost", _cost_note(report), _cost(report)),
         *_section("Tuned settings", TUNED_NOTE, _tuned(report)),
         *_section("Batches and versions", _batches(report)),
@@ -43,6 +44,11 @@ SUPER_NOTE = (
     "(recipe with optimizer − baseline with the reference optimizer) less the gains of recipe alone and of "
     "optimizer alone, in points of the metric, paired by seed. An interval above 0 confirms super-additivity, "
     "one below 0 refutes it, one around 0 leaves it open."
+)
+MIXES_NOTE = (
+    "Area under the best quality at every cost, in points of the metric × doublings of cost: the front of per-block "
+    "mixes less the uniform ladder of the same run, and as many chosen mixes as the ladder has tiers less the ladder. "
+    "Chosen on one half of the validation rows, judged on the other."
 )
 TUNED_NOTE = (
     "Chosen by the mean validation metric over a run's widths, on a seed that is not reported, with the same "
@@ -173,6 +179,25 @@ def _super_additivity(report: Row) -> str:
         return f"{_interval(row, 'beyond_the_sum', 'low', 'high', points)} {_verdict(row)}"
 
     return _matrix(report["super_additivity"], ["recipe", "optimizer", "baseline", "reference"], show, report)
+
+
+def _mixes(report: Row) -> str:
+    def show(found: Row) -> str:
+        return _interval(found, "mean", "low", "high", points)
+
+    return table(
+        ["recipe", "optimizer", "cost", "evaluations", "front − ladder", "a doubling", "tiers − ladder"],
+        (
+            [
+                row["recipe"],
+                row["optimizer"],
+                row["cost"],
+                " ".join(map(str, dict.fromkeys(row["evaluations"]))),
+                *(show(row[key]) for key in ("front", "front_gain", "tiers")),
+            ]
+            for row in report["mixes"]
+        ),
+    )
 
 
 def _verdict(row: Row) -> str:

@@ -5,7 +5,7 @@ A pure function of the plan and of what became of its jobs.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from elastier_trainer.study.comparisons import (
@@ -39,7 +39,14 @@ class Reported:
     """Of training the teacher, where the recipe trains one."""
 
 
-def build_report(plan: Plan, outcomes: Mapping[str, Outcome], *, command: str, workers: int) -> Row:
+def build_report(
+    plan: Plan,
+    outcomes: Mapping[str, Outcome],
+    *,
+    command: str,
+    workers: int,
+    mixes: Sequence[Row] = (),
+) -> Row:
     """The whole of `study.json`.
 
     Args:
@@ -47,8 +54,9 @@ def build_report(plan: Plan, outcomes: Mapping[str, Outcome], *, command: str, w
         outcomes: What became of its jobs.
         command: What the user typed.
         workers: Jobs at a time, which seconds depend on.
+        mixes: What a search of mixes found, if there was one.
     """
-    reported = list(_reported(plan, outcomes))
+    reported = list(reported_runs(plan, outcomes))
     cells = _cells(reported)
     findings = _batches(reported)
     ladder, baselines = ladder_of(plan.study), plan.study.baselines
@@ -67,6 +75,7 @@ def build_report(plan: Plan, outcomes: Mapping[str, Outcome], *, command: str, w
         "across_optimizers": list(across_rows(cells, baselines, reference=reference)),
         "ladders": list(ladder_rows(cells)),
         "super_additivity": list(super_additivity_rows(cells, baselines, nested=nested, reference=reference)),
+        "mixes": list(mixes),
         "cost": list(_costs(reported)),
         "tuned": [_tuned(plan, unit, outcomes) for unit in plan.units.values()],
         "batches": {"same": not findings, "differences": findings, "runs": len(reported)},
@@ -94,7 +103,8 @@ def errors_of(report: Row) -> list[str]:
     return errors
 
 
-def _reported(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[Reported]:
+def reported_runs(plan: Plan, outcomes: Mapping[str, Outcome]) -> Iterator[Reported]:
+    """The finished runs on reported seeds."""
     for slot in plan.slots():
         job = plan.job(slot, outcomes)
         if slot.trial is not None or not isinstance(job, Job):

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,13 @@ import typer
 
 from elastier_cli.console import console, print_json, progress_bars
 from elastier_cli.tier_table import ladder_warnings, tier_rows, tier_tables
+
+
+class Layout(StrEnum):
+    """The layouts by name."""
+
+    A = "a"
+    D = "d"
 
 
 def export(
@@ -22,6 +30,12 @@ def export(
         Path | None,
         typer.Option(help="A tier file in place of the ladder, as `elastier frontier` writes it."),
     ] = None,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            help="How weights lie in the bundle: `d` packed for speed, twice the disk; `a` raw, slower, half the disk."
+        ),
+    ] = Layout.D,
     name: Annotated[str | None, typer.Option(help="The model's name; the run folder's by default.")] = None,
     version: Annotated[str, typer.Option(help="The model's version.")] = "1",
     threads: Annotated[int, typer.Option(help="Threads of one run, for the latency profile.", min=1)] = 1,
@@ -49,6 +63,7 @@ def export(
         version=version,
         students=None if students is None else tuple(students.split(",")),
         tiers=tiers,
+        layout=layout.value,
         measuring=Measuring(threads=threads, runs=runs),
         command=shlex.join(["elastier", *sys.argv[1:]]),
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from elastier_cli.console import console, print_json
-from elastier_cli.tier_table import tier_rows, tier_tables
+from elastier_cli.tier_table import tier_rows, tier_tables, weight_bytes
 
 
 def inspect(
@@ -24,6 +24,13 @@ def inspect(
     opened = open_bundle(bundle)
     if as_json:
         manifest = opened.manifest.model_dump(mode="json", exclude={"features", "files"})
-        print_json(manifest | {"tiers": tier_rows(opened), "machine": opened.profile.machine.model_dump()})
+        print_json(
+            manifest
+            | {
+                "tiers": tier_rows(opened),
+                "weight_bytes": weight_bytes(opened),
+                "machine": opened.profile.machine.model_dump(),
+            }
+        )
     else:
         console.print(tier_tables(opened))

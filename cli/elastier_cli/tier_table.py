@@ -27,6 +27,7 @@ def tier_rows(bundle: Bundle) -> list[dict[str, Any]]:
             "width": tier.widths[0] if len(set(tier.widths)) == 1 else list(tier.widths),
             "parameters": tier.parameters,
             "bytes": tier.parameters * _PARAMETER_BYTES,
+            "own_bytes": _own_bytes(bundle, tier.name),
             "flops_per_row": tier.flops_per_row,
             "layers": list(tier.layers),
             "model_dim": tier.model_dim,
@@ -73,7 +74,7 @@ def _quality_table(bundle: Bundle, rows: list[dict[str, Any]]) -> Table:
     metric, label = quality.metric, metric_label(quality.metric)
     table = Table(
         title=f"{manifest.name} version {manifest.version}: {len(rows)} tiers",
-        caption=f"{label} on {quality.rows:,} {quality.split} rows with its 95 % interval",
+        caption=f"{label} on {quality.rows:,} {quality.split} rows with its 95 % interval{_weights_note(bundle)}",
     )
     for header in ("tier", "width", "parameters", "size", "FLOPs a row", label, "interval"):
         table.add_column(header, justify="left" if header == "tier" else "right")
@@ -107,6 +108,29 @@ def _latency_table(bundle: Bundle, rows: list[dict[str, Any]]) -> Table:
             f"{rows[-1]['p50_ms'][most] / row['p50_ms'][most]:.1f}×",
         )
     return table
+
+
+def weight_bytes(bundle: Bundle) -> dict[str, int]:
+    """Bytes of the weights file: raw and packed, and of these what more than one tier uses; 0 where not known."""
+    found = {"raw": 0, "packed": 0, "shared": 0}
+    for weight in bundle.manifest.weights:
+        found[weight.kind] += weight.bytes
+        found["shared"] += weight.bytes * (len(weight.tiers) > 1)
+    return found
+
+
+def _own_bytes(bundle: Bundle, tier: str) -> int | None:
+    """Bytes of the weights file that no other tier uses; None where the bundle does not say."""
+    weights = bundle.manifest.weights
+    return sum(weight.bytes for weight in weights if weight.tiers == (tier,)) if weights else None
+
+
+def _weights_note(bundle: Bundle) -> str:
+    if not bundle.manifest.weights:
+        return ""
+    found = weight_bytes(bundle)
+    raw, packed, shared = (filesize.decimal(found[key]) for key in ("raw", "packed", "shared"))
+    return f"\nweights: {raw} raw, {packed} packed; {shared} of them shared, the rest a tier's own"
 
 
 def _latencies_ms(bundle: Bundle, tier: str, quantile: Quantile) -> dict[int, float]:

@@ -3,17 +3,23 @@
 from pathlib import Path
 from typing import Literal
 
-Layout = Literal["a"]
+Layout = Literal["a", "d"]
+"""A: tiers run on the raw weights. D: on weights packed for matrix products, which lie in the file too."""
 
 WEIGHTS_FILE = "weights.bin"
 ALIGNMENT_BYTES = 4096
 """Weights begin on a page, so that every session maps the same pages."""
+
+GRAPH_OPTIMIZATION = 2
+"""ONNX Runtime's extended level: above it graphs are laid out for one processor, and packed weights depend on that."""
 
 _ERRORS_ONLY = 3
 
 _SESSION_CONFIG: dict[Layout, dict[str, str]] = {
     # Prepacking copies every weight into each session; without it all tiers run on the mapped file.
     "a": {"session.disable_prepacking": "1"},
+    # It packs, finds the same bytes in the file, and maps those.
+    "d": {},
 }
 
 

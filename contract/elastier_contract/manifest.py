@@ -7,13 +7,14 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from elastier_contract.features import FeatureSchema
 from elastier_contract.layout import WEIGHTS_FILE, Layout
+from elastier_contract.machine import Machine
 from elastier_contract.model import FrozenModel
 from elastier_contract.signature import Signature
 from elastier_contract.tier import Tier
 
-SCHEMA_MAJOR = 1
-SCHEMA_VERSION = f"{SCHEMA_MAJOR}.1"
-"""1.1 added several classes, regression, rare and hashed values, and the model dimension of a tier."""
+SCHEMA_MAJOR = 2
+SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
+"""2.0 added layout D, and says what lies where in the weights file; older ones are read too."""
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -26,6 +27,22 @@ class FileDigest(FrozenModel):
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     bytes: NonNegativeInt
+
+
+WeightKind = Literal["raw", "packed"]
+
+
+class WeightRange(FrozenModel):
+    """A range of the weights file; a tier may use the beginning of it only."""
+
+    name: str
+    """The weight's name in the graph of the first tier that used it."""
+    kind: WeightKind
+    """Raw numbers, or packed by ONNX Runtime for its matrix products."""
+    offset: NonNegativeInt
+    bytes: NonNegativeInt
+    tiers: tuple[str, ...] = Field(min_length=1)
+    """Tiers that use it; it is shared if there is more than one."""
 
 
 class Provenance(FrozenModel):
@@ -57,6 +74,10 @@ class Manifest(FrozenModel):
     tiers: tuple[Tier, ...] = Field(min_length=1)
     files: dict[str, FileDigest]
     """Path inside the bundle → digest, for every file but the manifest."""
+    weights: tuple[WeightRange, ...] = ()
+    """All that lies in the weights file; empty in bundles before format 2."""
+    packed_on: Machine | None = None
+    """Machine and ONNX Runtime that packed the weights; None in layout A."""
     provenance: Provenance
 
     @model_validator(mode="after")
@@ -75,6 +96,7 @@ class Manifest(FrozenModel):
         if self.features is not None and self.features.tensor_specs() != self.signature.inputs:
             raise ValueError("the feature schema does not make the signature's inputs")
         self._check_task()
+        self._check_weights()
         return self
 
     def _check_task(self) -> None:
@@ -90,6 +112,16 @@ class Manifest(FrozenModel):
             raise ValueError("label_mean and label_std come together")
         if self.label_mean is not None and self.task != "regression":
             raise ValueError(f"only a regression task has label_mean and label_std, this one is {self.task}")
+
+    def _check_weights(self) -> None:
+        names, size = {tier.name for tier in self.tiers}, self.files[WEIGHTS_FILE].bytes
+        for weight in self.weights:
+            if weight.offset + weight.bytes > size:
+                raise ValueError(f"weight {weight.name!r} ends beyond the {size} bytes of {WEIGHTS_FILE}")
+            if unknown := sorted(set(weight.tiers) - names):
+                raise ValueError(f"weight {weight.name!r} is said to be of unknown tiers {unknown}")
+        if (self.layout == "d") != (self.packed_on is not None):
+            raise ValueError("layout d, and no other, needs the machine that packed its weights")
 
     def tier(self, name: str) -> Tier | None:
         """The tier of that name, or None."""

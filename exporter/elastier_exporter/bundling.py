@@ -1,11 +1,12 @@
 """From a nested model to a bundle: write the tiers, compare them with torch, judge, measure, seal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import onnx_ir as ir
 import onnxruntime as ort
 import torch
 from pydantic import ValidationError
@@ -20,15 +21,17 @@ from elastier_contract.profile import measure_profile
 from elastier_contract.progress import Progress, no_progress
 from elastier_contract.signature import Signature
 from elastier_contract.tier import Quality, Tier
-from elastier_exporter.errors import NamingError
+from elastier_exporter.errors import GraphError, NamingError
 from elastier_exporter.parity import check_parity
 from elastier_exporter.session import open_session, run_rows, runner
-from elastier_exporter.tiers import write_tiers
+from elastier_exporter.slicing import TierSlicer
+from elastier_exporter.tiers import graph_of, write_tiers
+from elastier_exporter.torch_export import export_graph
 from elastier_trainer.submodel import Inputs, Ladder, NestedModel, Submodel, parameter_count
 from elastier_trainer.task import Task
 from elastier_trainer.trained import TaskRecord
 
-LAYOUT: Layout = "a"
+DEFAULT_LAYOUT: Layout = "d"
 _LIBRARIES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 
 
@@ -76,6 +79,7 @@ def make_bundle(
     *,
     name: str,
     model_version: str,
+    layout: Layout = DEFAULT_LAYOUT,
     measuring: Measuring,
     progress: Progress = no_progress,
 ) -> Bundle:
@@ -87,19 +91,18 @@ def make_bundle(
     """
     ladder = by_cost(material.model, material.ladder)
     told = _counter(progress, 1 + 2 * len(ladder.names))
+    machine = describe_machine(ort.__version__)
     with new_bundle(out) as folder:
-        graphs = write_tiers(folder, material.model, ladder, material.signature, told)
-        sessions = {
-            tier: open_session(folder, graph, LAYOUT, measuring.threads) for tier, graph in graphs.items()
-        }
+        weights = write_tiers(folder, _graphs(material, ladder, layout, told), layout, told)
+        sessions = {tier: _open(folder, tier, layout, measuring.threads) for tier in ladder.names}
         tiers = [
-            _judge(tier, submodel, graphs[tier], sessions[tier], material, told)
+            _judge(tier, submodel, sessions[tier], material, told)
             for tier, submodel in ladder.students.items()
         ]
         profile = measure_profile(
             runner(sessions, material.signature),
             ladder.names,
-            machine=describe_machine(ort.__version__),
+            machine=machine,
             threads=measuring.threads,
             runs=measuring.runs,
             progress=progress,
@@ -112,7 +115,7 @@ def make_bundle(
             name=name,
             version=model_version,
             created_at=datetime.now(UTC),
-            layout=LAYOUT,
+            layout=layout,
             task=record.name,
             classes=record.classes,
             label_mean=scale[0],
@@ -120,6 +123,8 @@ def make_bundle(
             signature=material.signature,
             features=material.features,
             tiers=tuple(tiers),
+            weights=weights,
+            packed_on=machine if layout == "d" else None,
             provenance=_with_libraries(material.provenance),
         )
     return open_bundle(out)
@@ -152,10 +157,28 @@ def by_cost(model: NestedModel, ladder: Ladder) -> Ladder:
     return Ladder(students={name: ladder.students[name] for name in sorted(costs, key=costs.__getitem__)})
 
 
+def _graphs(
+    material: Material, ladder: Ladder, layout: Layout, told: Callable[[str], None]
+) -> Iterator[tuple[str, ir.Model]]:
+    """The graph of every tier, from the TA's, which is exported once; the largest first."""
+    model = material.model
+    ta = export_graph(model.extract(model.full), material.signature)
+    told("TA")
+    slicer = TierSlicer(ta, model, ladder.submodels, layout)
+    for name, submodel in reversed(ladder.students.items()):
+        yield name, slicer.slice(submodel)
+
+
+def _open(folder: Path, tier: str, layout: Layout, threads: int) -> ort.InferenceSession:
+    try:
+        return open_session(folder, graph_of(tier), layout, threads)
+    except Exception as error:  # ONNX Runtime's errors have no common base but this
+        raise GraphError(f"tier {tier!r}: ONNX Runtime refuses its graph: {error}") from error
+
+
 def _judge(
     name: str,
     submodel: Submodel,
-    graph: str,
     session: ort.InferenceSession,
     material: Material,
     told: Callable[[str], None],
@@ -174,7 +197,7 @@ def _judge(
         model_dim=submodel.model_dim or None,
         parameters=parameter_count(model, submodel),
         flops_per_row=model.flops_per_row(submodel),
-        graph=graph,
+        graph=graph_of(name),
         quality=Quality(
             metric=task.metric,
             value=found.value,

@@ -5,10 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from elastier_contract.bundle import Bundle
+from elastier_contract.layout import Layout
 from elastier_contract.manifest import OUTPUT, Provenance
 from elastier_contract.progress import Progress, no_progress
 from elastier_contract.signature import Signature, TensorSpec
-from elastier_exporter.bundling import Material, Measuring, Validation, check_name, make_bundle
+from elastier_exporter.bundling import (
+    DEFAULT_LAYOUT,
+    Material,
+    Measuring,
+    Validation,
+    check_name,
+    make_bundle,
+)
 from elastier_exporter.errors import TierError
 from elastier_exporter.parity import invented_rows
 from elastier_trainer.data.dataset import Dataset
@@ -30,6 +38,7 @@ class ExportOptions:
     """Students of the ladder to export, all by default; the TA is always among them."""
     tiers: Path | None = None
     """A tier file, as `elastier frontier` writes one, in place of the ladder."""
+    layout: Layout = DEFAULT_LAYOUT
     measuring: Measuring = field(default_factory=Measuring)
     command: str = ""
     """The command that exports; the manifest keeps it behind the one that trained."""
@@ -61,6 +70,7 @@ def export_bundle(
         out,
         name=name,
         model_version=options.version,
+        layout=options.layout,
         measuring=options.measuring,
         progress=progress,
     )

@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 
 from elastier_contract.bundle import Bundle
+from elastier_contract.layout import Layout
 from elastier_contract.manifest import OUTPUT, Provenance
 from elastier_contract.progress import Progress, no_progress
 from elastier_contract.signature import NUMPY_DTYPES, Datatype, Signature, TensorSpec
-from elastier_exporter.bundling import Material, Measuring, Validation, check_name, make_bundle
+from elastier_exporter.bundling import (
+    DEFAULT_LAYOUT,
+    Material,
+    Measuring,
+    Validation,
+    check_name,
+    make_bundle,
+)
 from elastier_exporter.errors import SignatureError
 from elastier_trainer.submodel import Inputs, Ladder, NestedModel
 from elastier_trainer.task import Task
@@ -32,6 +40,7 @@ def export_model(
     version: str = "1",
     classes: Sequence[str] = (),
     limits: Mapping[str, Sequence[int]] | None = None,
+    layout: Layout = DEFAULT_LAYOUT,
     measuring: Measuring | None = None,
     provenance: Provenance | None = None,
     progress: Progress = no_progress,
@@ -49,6 +58,7 @@ def export_model(
         version: The model's version.
         classes: Names of the classes of a multiclass task, in the order of the outputs; their numbers by default.
         limits: Input name → exclusive upper bound of each column, for integer ids.
+        layout: How weights lie in the bundle.
         measuring: How tiers are timed.
         provenance: Where the model comes from, if there is something to tell.
         progress: Told after every tier and every round of timing.
@@ -74,7 +84,13 @@ def export_model(
         provenance=provenance or Provenance(command="", seed=0, data_sha256="", versions={}),
     )
     return make_bundle(
-        material, out, name=name, model_version=version, measuring=measuring or Measuring(), progress=progress
+        material,
+        out,
+        name=name,
+        model_version=version,
+        layout=layout,
+        measuring=measuring or Measuring(),
+        progress=progress,
     )
 
 

@@ -8,7 +8,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elastier_contract.layout import Layout, session_attributes, session_config
+from elastier_contract.layout import GRAPH_OPTIMIZATION, Layout, session_attributes, session_config
 from elastier_contract.manifest import OUTPUT
 from elastier_contract.profile import RunTier
 from elastier_contract.signature import Signature
@@ -22,6 +22,7 @@ def open_session(folder: Path, graph: str, layout: Layout, threads: int) -> ort.
     options = ort.SessionOptions()
     for name, setting in session_attributes(threads).items():
         setattr(options, name, setting)
+    options.graph_optimization_level = ort.GraphOptimizationLevel(GRAPH_OPTIMIZATION)
     for key, value in session_config(layout, folder).items():
         options.add_session_config_entry(key, value)
     return ort.InferenceSession(folder / graph, options, providers=["CPUExecutionProvider"])

@@ -1,52 +1,41 @@
-"""The one weights file: every parameter of the nested model once, in ranges that tiers share.
+"""The one weights file: ranges of bytes that tiers share.
 
-Layout A: each parameter begins on a page; a narrower tier uses the same offset and a shorter length. What does
-not nest along first axes (a smaller model dimension) is appended for the tier alone.
+What a tier needs is compared with what is there, byte for byte. It is stored only if it is neither the beginning of an
+earlier range of the same name nor equal to any range. So tiers are written from the largest to the smallest.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from elastier_contract.layout import ALIGNMENT_BYTES, WEIGHTS_FILE
-from elastier_exporter.errors import GraphError
+from elastier_contract.manifest import WeightKind, WeightRange
 
-Weights = Mapping[str, NDArray[np.float32]]
+Bytes = NDArray[np.uint8]
+
+INLINE_BYTES = 256
+"""Shorter initializers stay in the graph: ONNX Runtime must read shapes and axes before it opens other files."""
+
+_SMALL_ALIGNMENT_BYTES = 64
+"""Of ranges shorter than a page, which share one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """Where a parameter lies in the weights file."""
+@dataclass(kw_only=True)
+class _Stored:
+    """A range, and what lies there."""
 
+    name: str
+    kind: WeightKind
     offset: int
-    shape: tuple[int, ...]
-
-    def tensor(self, name: str, shape: Sequence[int]) -> ir.ExternalTensor:
-        """The parameter's first `shape[0]` rows, all of the rest, as a reference into the weights file.
-
-        Raises:
-            GraphError: That shape is not contiguous in it.
-        """
-        if tuple(shape[1:]) != self.shape[1:] or tuple(shape[:1]) > self.shape[:1]:
-            raise GraphError(
-                f"parameter {name!r}: expected a prefix along the first axis of {list(self.shape)}, "
-                f"got {list(shape)}"
-            )
-        return ir.ExternalTensor(
-            WEIGHTS_FILE,
-            self.offset,
-            math.prod(shape) * np.dtype(np.float32).itemsize,
-            ir.DataType.FLOAT,
-            shape=ir.Shape(shape),
-            name=name,
-        )
+    content: Bytes
+    tiers: list[str]
 
 
 class WeightsFile:
@@ -54,19 +43,68 @@ class WeightsFile:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._stored: list[_Stored] = []
+        self._by_name: dict[tuple[str, WeightKind], list[_Stored]] = defaultdict(list)
+        self._by_digest: dict[bytes, _Stored] = {}
 
-    def append(self, name: str, array: NDArray[np.float32]) -> Range:
-        """Write a parameter at the next page.
+    def place(self, tier: str, name: str, kind: WeightKind, content: Bytes) -> int:
+        """Where these bytes of a tier lie in the file; they are appended if they lie nowhere yet.
 
-        Raises:
-            GraphError: It is not of 32-bit floats, which the graphs' references say it is.
+        Args:
+            tier: The tier that needs them.
+            name: Of the weight, in the tier's graph.
+            kind: Raw numbers, or packed for matrix products.
+            content: The bytes.
+
+        Returns:
+            The offset of the first byte.
         """
-        if array.dtype != np.float32:
-            raise GraphError(f"parameter {name!r}: expected float32, got {array.dtype}")
-        self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT_BYTES))
-        place = Range(offset=self._file.tell(), shape=array.shape)
-        self._file.write(np.ascontiguousarray(array, dtype="<f4").tobytes())
-        return place
+        found = self._find(name, kind, content)
+        if found is None:
+            found = self._append(name, kind, content)
+        if tier not in found.tiers:
+            found.tiers.append(tier)
+        return found.offset
+
+    @property
+    def ranges(self) -> tuple[WeightRange, ...]:
+        """All that was stored, and who uses it."""
+        return tuple(
+            WeightRange(
+                name=stored.name,
+                kind=stored.kind,
+                offset=stored.offset,
+                bytes=len(stored.content),
+                tiers=tuple(stored.tiers),
+            )
+            for stored in self._stored
+        )
+
+    def flush(self) -> None:
+        """Let others read what was placed so far."""
+        self._file.flush()
+
+    def _find(self, name: str, kind: WeightKind, content: Bytes) -> _Stored | None:
+        for stored in self._by_name[name, kind]:
+            if len(content) <= len(stored.content) and np.array_equal(
+                stored.content[: len(content)], content
+            ):
+                return stored
+        return self._by_digest.get(_digest(content))
+
+    def _append(self, name: str, kind: WeightKind, content: Bytes) -> _Stored:
+        alignment = ALIGNMENT_BYTES if len(content) >= ALIGNMENT_BYTES else _SMALL_ALIGNMENT_BYTES
+        self._file.write(b"\0" * (-self._file.tell() % alignment))
+        stored = _Stored(name=name, kind=kind, offset=self._file.tell(), content=content, tiers=[])
+        self._file.write(content.data)
+        self._stored.append(stored)
+        self._by_name[name, kind].append(stored)
+        self._by_digest[_digest(content)] = stored
+        return stored
+
+
+def _digest(content: Bytes) -> bytes:
+    return hashlib.sha256(content.data).digest()
 
 
 @contextmanager

@@ -115,3 +115,7 @@ class ServingEvents(Protocol):
     def slowdown_changed(self, xi: float) -> None:
         """The factor that scales the whole profile was estimated anew."""
         ...
+
+    def loaded(self, *, shared: bool) -> None:
+        """Tiers were opened; `shared` if they run on the weights in the bundle's file."""
+        ...

@@ -58,6 +58,11 @@ class Metrics:
         self.queue_requests = gauge("queue_requests", "Requests in the queue.", model)
         self.queue_rows = gauge("queue_rows", "Rows in the queue.", model)
         self.slowdown = gauge("slowdown_ratio", "Observed to profiled latency (xi).", model)
+        self.shared = gauge(
+            "weights_shared",
+            "1 if tiers run on the bundle's file, 0 if each packed a copy of its own.",
+            model,
+        )
         self.quality = gauge("tier_quality_ratio", "Quality: 0 for a useless answer, 1 for the TA.", tier)
         self.ready = gauge("model_ready", "1 while the model takes requests.", model)
         self.exposures = counter(
@@ -156,3 +161,7 @@ class ModelMetrics:
     def slowdown_changed(self, xi: float) -> None:
         """See `ServingEvents`."""
         self._slowdown = xi
+
+    def loaded(self, *, shared: bool) -> None:
+        """See `ServingEvents`."""
+        self._metrics.shared.labels(*self._model).set(float(shared))

@@ -9,7 +9,7 @@ from elastier_contract.bundle import Bundle
 from elastier_contract.features import CategoricalColumn, FeatureSchema, NumericColumn
 from elastier_contract.layout import ALIGNMENT_BYTES, session_config
 from elastier_contract.machine import Machine
-from elastier_contract.manifest import SCHEMA_VERSION, FileDigest, Manifest, Provenance
+from elastier_contract.manifest import SCHEMA_VERSION, FileDigest, Manifest, Provenance, WeightRange
 from elastier_contract.model import FrozenModel
 from elastier_contract.profile import LatencyPoint, LatencyProfile
 from elastier_contract.signature import Signature, TensorSpec
@@ -31,6 +31,7 @@ MODELS = (
     Signature,
     TensorSpec,
     Tier,
+    WeightRange,
 )
 
 

@@ -20,6 +20,7 @@ ROW_KEYS = [
     "width",
     "parameters",
     "bytes",
+    "own_bytes",
     "flops_per_row",
     "layers",
     "model_dim",

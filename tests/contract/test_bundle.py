@@ -79,9 +79,13 @@ def test_links_are_refused_even_to_the_right_bytes(tiny_bundle: Bundle, tmp_path
 
 
 def test_a_newer_format_is_refused_by_its_number(tiny_bundle: Bundle) -> None:
-    edit_manifest(tiny_bundle, lambda m: m.update(schema_version="2.0"))
-    with pytest.raises(BundleVersionError, match=r"format 2\.0 is newer than 1\.x"):
+    edit_manifest(tiny_bundle, lambda m: m.update(schema_version="3.0"))
+    with pytest.raises(BundleVersionError, match=r"format 3\.0 is newer than 2\.x"):
         open_bundle(tiny_bundle.path)
+
+
+def range_of(tier: str, *, offset: int) -> dict[str, Any]:
+    return {"name": "up", "kind": "raw", "offset": offset, "bytes": 4, "tiers": [tier]}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +101,9 @@ def test_a_newer_format_is_refused_by_its_number(tiny_bundle: Bundle) -> None:
         (lambda m: m["tiers"][0].update(layers=[0, 1]), "keeps 2 layers but has 1 widths"),
         (lambda m: m["features"]["categorical"].pop(), "does not make the signature's inputs"),
         (lambda m: m["files"].pop("profile.json"), r"no digest for profile\.json"),
+        (lambda m: m.update(layout="d"), "needs the machine that packed its weights"),
+        (lambda m: m["weights"].append(range_of("w4", offset=2**40)), "ends beyond the"),
+        (lambda m: m["weights"].append(range_of("w5", offset=0)), r"of unknown tiers \['w5'\]"),
     ],
 )
 def test_a_wrong_manifest_says_which_field(

@@ -7,14 +7,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from elastier_contract.bundle import Bundle, open_bundle
 from elastier_contract.errors import BundleError
 from elastier_exporter.bundling import Measuring
 from elastier_exporter.errors import ParityError, TierError
 from elastier_exporter.export import ExportOptions, export_bundle
-from elastier_exporter.weights import Range, WeightsFile
+from elastier_exporter.slicing import TierSlicer
 from elastier_server.engine.ort import open_engine
 from elastier_trainer.config_file import load_config
 from elastier_trainer.data.load import load_dataset
@@ -24,6 +23,7 @@ from elastier_trainer.frontier.tiers_file import write_tiers
 from elastier_trainer.run import run_training
 from elastier_trainer.submodel import Ladder, Submodel
 from elastier_trainer.trained import load_trained
+from support.bundles import spoiled_slice
 from support.small_run import SMALL_LADDER, write_small_run
 
 ONCE = Measuring(runs=1)
@@ -37,7 +37,7 @@ def bundle(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_the_bundle_says_what_its_tiers_are_and_where_they_come_from(bundle: Bundle, small_run: Path) -> None:
     manifest, trained = bundle.manifest, load_trained(small_run)
-    assert (manifest.name, manifest.version, manifest.layout) == ("small", "7", "a")
+    assert (manifest.name, manifest.version, manifest.layout) == ("small", "7", "d")
     assert [tier.name for tier in manifest.tiers] == ["w2", "w4", "w8", "w16"]
     assert [tier.widths for tier in manifest.tiers] == [(width, width) for width in SMALL_LADDER]
     ta = trained.model.extract(trained.model.full)
@@ -75,38 +75,32 @@ def test_quality_is_the_runs_own_on_validation_rows(bundle: Bundle, small_run: P
         assert (quality.metric, quality.split, quality.rows) == ("auc", "validation", 100)
 
 
-def test_every_weight_lies_once_in_the_file_and_tiers_share_its_beginning(
+def test_every_weight_lies_once_in_the_file_and_narrow_tiers_use_its_beginning(
     bundle: Bundle, small_run: Path
 ) -> None:
-    graphs = {
-        tier.name: onnx.load(bundle.graph_path(tier), load_external_data=False)
-        for tier in bundle.manifest.tiers
-    }
     places = {
-        name: {
+        tier.name: {
             tensor.name: {entry.key: entry.value for entry in tensor.external_data}
-            | {"dims": list(tensor.dims)}
-            for tensor in graph.graph.initializer
+            for tensor in onnx.load(bundle.graph_path(tier), load_external_data=False).graph.initializer
             if tensor.external_data
         }
-        for name, graph in graphs.items()
+        for tier in bundle.manifest.tiers
     }
-    for weight, place in places["w16"].items():
-        assert int(place["offset"]) % 4096 == 0
-        for width in (2, 4, 8):
-            narrow = places[f"w{width}"][weight]
-            assert narrow["location"] == "weights.bin"
-            own = weight.startswith(("norms.", "final_norms.", "heads."))
-            assert (narrow["offset"] == place["offset"]) is not own
-            nested = weight.startswith("blocks.") and weight.rpartition(".")[2] in {
-                "up_HD",
-                "up_bias_H",
-                "down_HD",
-            }
-            assert narrow["dims"] == ([width, *place["dims"][1:]] if nested else place["dims"])
+    for name in ("up_HD", "down_HD"):
+        wide, narrow = (places[tier][f"blocks.1.{name}"] for tier in ("w16", "w8"))
+        assert (narrow["location"], narrow["offset"]) == ("weights.bin", wide["offset"])
+        assert int(narrow["length"]) * 2 == int(wide["length"])
+    raw = {weight.name: weight for weight in bundle.manifest.weights if weight.kind == "raw"}
+    assert raw["blocks.1.up_HD"].tiers == (
+        "w16",
+        "w8",
+    )  # of the others it is so short that it lies in the graph
+    assert raw["embedding.weight"].tiers == ("w16", "w8", "w4", "w2")
     trained = load_trained(small_run)
-    sizes = [4 * parameter.numel() for parameter in trained.model.parameters()]
-    assert sum(sizes) <= bundle.weights_path.stat().st_size <= sum(sizes) + 4096 * len(sizes)
+    numbers = sum(parameter.numel() for parameter in trained.model.parameters())
+    assert sum(weight.bytes for weight in raw.values()) <= 4 * numbers
+    last = max(bundle.manifest.weights, key=lambda weight: weight.offset)
+    assert last.offset + last.bytes == bundle.weights_path.stat().st_size
     assert all(bundle.graph_path(tier).stat().st_size < 65536 for tier in bundle.manifest.tiers)
 
 
@@ -125,15 +119,8 @@ def test_a_tier_that_differs_is_named_and_nothing_is_written(
     out = tmp_path / "bundle"
     old = export_bundle(small_run, out, options=QUICK)
 
-    append = WeightsFile.append
-
-    def spoiled(file: WeightsFile, name: str, array: NDArray[np.float32]) -> Range:
-        changed = array.copy()
-        if name == "blocks.1.up_HD":
-            changed[6, 0] += 1.0  # a hidden unit that w2 and w4 do not have
-        return append(file, name, changed)
-
-    monkeypatch.setattr(WeightsFile, "append", spoiled)
+    # A hidden unit that w2 and w4 do not have.
+    monkeypatch.setattr(TierSlicer, "slice", spoiled_slice("blocks.1.up_HD", row=6))
     with pytest.raises(ParityError, match=r"tier 'w8': expected logits within 0\.0001"):
         export_bundle(small_run, out, options=QUICK)
     assert open_bundle(out).manifest == old.manifest
@@ -192,11 +179,13 @@ def test_students_along_every_axis_are_served_with_torchs_answers(tmp_path: Path
             expected = trained.model.logits(tensors, [student])[0].numpy()
         np.testing.assert_allclose(engine.run(index, inputs)["logits"], expected, atol=1e-5)
     # Only the smaller model dimension needs weights of its own: width and depth are prefixes of the TA's.
-    shared = sum(4 * parameter.numel() for parameter in trained.model.parameters())
-    thin = trained.model.extract(trained.ladder.students["w16-d4"])
-    own = sum(4 * parameter.numel() for parameter in thin.parameters())
-    parameters = len(list(trained.model.parameters())) + len(list(thin.parameters()))
-    assert bundle.weights_path.stat().st_size <= shared + own + 4096 * parameters
+    own = {
+        weight.name
+        for weight in bundle.manifest.weights
+        if weight.kind == "raw" and weight.tiers == ("w16-d4",)
+    }
+    # The middle block is as wide in every tier: there a smaller dimension is a prefix too.
+    assert own == {f"blocks.{block}.down_HD" for block in range(3)} | {"blocks.0.up_HD", "blocks.2.up_HD"}
 
 
 def test_a_tier_file_replaces_the_ladder(small_run: Path, tmp_path: Path) -> None:

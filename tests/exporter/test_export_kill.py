@@ -67,7 +67,7 @@ def test_a_killed_first_export_leaves_no_bundle_and_the_next_one_no_rest(
     small_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
-    kill_an_export_at("export w8 4/", small_run, out)
+    kill_an_export_at("export w8 3/", small_run, out)
     with pytest.raises(BundleNotFoundError):
         open_bundle(out)
 

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from elastier_contract.bundle import open_bundle
 from elastier_contract.errors import BundleNotFoundError
@@ -17,10 +15,10 @@ from elastier_exporter.errors import ParityError
 from elastier_exporter.export import ExportOptions, export_bundle
 from elastier_exporter.parity import check_parity, invented_rows
 from elastier_exporter.session import open_session
-from elastier_exporter.slicing import point_at_weights
+from elastier_exporter.slicing import TierSlicer
 from elastier_exporter.torch_export import export_graph
-from elastier_exporter.weights import Range, WeightsFile, weights_file
 from elastier_trainer.models.ranker import Ranker
+from support.bundles import spoiled_slice
 
 LARGE = CategoricalColumn(name="city", values=tuple(f"c{index}" for index in range(50_000)))
 SMALL = CategoricalColumn(name="day", values=("a", "b"))
@@ -64,13 +62,11 @@ def test_a_difference_in_the_last_id_alone_is_found(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, signature = Ranker(features, model_dim=8, hidden=(16,)).eval(), signature_of(features)
     ta = export_graph(model, signature)
-    weights = {name: parameter.detach().numpy().copy() for name, parameter in model.named_parameters()}
-    weights["embedding.weight"][-1, 0] += 1.0
-    with weights_file(tmp_path) as file:
-        tensors = {
-            name: file.append(name, array).tensor(name, array.shape) for name, array in weights.items()
-        }
-    point_at_weights(ta, tensors)
+    table = ta.graph.initializers["embedding.weight"]
+    assert table.const_value is not None
+    changed = table.const_value.numpy().copy()
+    changed[-1, 0] += 1.0
+    table.const_value = ir.tensor(changed, name=table.name)
     ir.save(ta, tmp_path / "ta.onnx")
     session = open_session(tmp_path, "ta.onnx", "a", 1)
     random, corners = invented_rows(signature, features, 0)
@@ -82,15 +78,8 @@ def test_a_difference_in_the_last_id_alone_is_found(tmp_path: Path) -> None:
 def test_a_difference_that_no_validation_row_shows_still_stops_an_export(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = WeightsFile.append
-
-    def spoiled(file: WeightsFile, name: str, array: NDArray[np.float32]) -> Range:
-        changed = array.copy()
-        if name == "embedding.weight":
-            changed[0, 0] += 1.0  # of the unknown value, which training data do not have
-        return append(file, name, changed)
-
-    monkeypatch.setattr(WeightsFile, "append", spoiled)
+    # The unknown value, which training data do not have.
+    monkeypatch.setattr(TierSlicer, "slice", spoiled_slice("embedding.weight", row=0))
     with pytest.raises(ParityError, match="tier 'w2'"):
         export_bundle(
             small_run, tmp_path / "bundle", options=ExportOptions(name="small", measuring=Measuring(runs=1))

@@ -29,3 +29,6 @@ class CountingEvents:
 
     def slowdown_changed(self, xi: float) -> None:
         self.xi = xi
+
+    def loaded(self, *, shared: bool) -> None:
+        self.counts["shared" if shared else "not shared"] += 1

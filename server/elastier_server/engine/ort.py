@@ -4,7 +4,7 @@ import onnxruntime as ort
 
 from elastier_contract.bundle import Bundle
 from elastier_contract.errors import BundleCorruptError
-from elastier_contract.layout import session_attributes, session_config
+from elastier_contract.layout import GRAPH_OPTIMIZATION, session_attributes, session_config
 from elastier_contract.tier import Tier
 from elastier_server.engine.engine import Tensors
 
@@ -40,6 +40,7 @@ def _open_session(bundle: Bundle, tier: Tier, threads: int) -> ort.InferenceSess
     options = ort.SessionOptions()
     for name, setting in session_attributes(threads).items():
         setattr(options, name, setting)
+    options.graph_optimization_level = ort.GraphOptimizationLevel(GRAPH_OPTIMIZATION)
     for key, value in session_config(bundle.manifest.layout, bundle.path).items():
         options.add_session_config_entry(key, value)
     try:

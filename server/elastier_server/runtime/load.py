@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from elastier_contract.bundle import Bundle
 from elastier_server.engine.ort import open_engine
+from elastier_server.engine.packed import weights_are_shared
 from elastier_server.engine.warming import Reprofile, warm
 from elastier_server.inference import ServingEvents
 from elastier_server.runtime.served_model import ServedModel
@@ -36,6 +37,7 @@ async def load_model(bundle: Bundle, *, options: ServingOptions, events: Serving
     tiers = [tier.name for tier in manifest.tiers]
     policy = policy_by_name(options.policy, tiers)
     engine = await asyncio.to_thread(open_engine, bundle, threads=options.threads)
+    events.loaded(shared=await asyncio.to_thread(weights_are_shared, bundle))
     profile = await asyncio.to_thread(
         warm, engine, bundle, threads=options.threads, reprofile=options.reprofile
     )

@@ -1,0 +1,100 @@
+"""Packed weights in the weights file, so that ONNX Runtime maps them in place of making its own (layout D).
+
+ONNX Runtime packs each tier by itself and says what came out; nothing is believed of its format. When a session is
+opened it packs again, compares the result with the bytes in the file, and maps those if they are the same.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from elastier_contract.layout import GRAPH_OPTIMIZATION, session_attributes, session_config
+from elastier_exporter.errors import GraphError
+from elastier_exporter.weights import INLINE_BYTES, Bytes, WeightsFile
+
+_GRAPH, _BLOB = "packed.onnx", "packed.bin"
+PACKED_KEY = "prepacked_"
+"""What keys of external data begin with that say where packed weights lie."""
+
+_SESSION_CONFIG = {
+    "session.optimized_model_external_initializers_file_name": _BLOB,
+    "session.optimized_model_external_initializers_min_size_in_bytes": str(INLINE_BYTES),
+    "session.save_external_prepacked_constant_initializers": "1",
+}
+
+
+def pack(folder: Path, graph: Path, tier: str, file: WeightsFile, location: str) -> None:
+    """Let a tier's graph in the bundle in `folder` refer to packed weights too, which are placed in `file`.
+
+    The graph is then as ONNX Runtime optimizes it.
+
+    Args:
+        folder: The bundle that is being made.
+        graph: The tier's graph, its weights in the bundle's weights file; it is replaced.
+        tier: The tier's name.
+        file: The bundle's weights file.
+        location: Its name, as graphs give it.
+
+    Raises:
+        GraphError: ONNX Runtime refuses the graph, or says something unknown about its packed weights.
+    """
+    file.flush()
+    with tempfile.TemporaryDirectory(prefix=".packing-", dir=folder) as scratch:
+        model, blob = _optimized(folder, graph, tier, Path(scratch))
+        for initializer in model.graph.initializer:
+            if initializer.data_location == onnx.TensorProto.EXTERNAL:
+                _move(initializer, blob, tier, file, location)
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graph.write_bytes(model.SerializeToString())
+
+
+def _optimized(folder: Path, graph: Path, tier: str, scratch: Path) -> tuple[onnx.ModelProto, Bytes]:
+    options = ort.SessionOptions()
+    for name, setting in session_attributes(threads=1).items():
+        setattr(options, name, setting)
+    options.graph_optimization_level = ort.GraphOptimizationLevel(GRAPH_OPTIMIZATION)
+    options.optimized_model_filepath = str(scratch / _GRAPH)
+    for key, value in {**session_config("d", folder), **_SESSION_CONFIG}.items():
+        options.add_session_config_entry(key, value)
+    try:
+        ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common base but this
+        raise GraphError(f"tier {tier!r}: ONNX Runtime refuses its graph: {error}") from error
+    blob = scratch / _BLOB
+    content = np.fromfile(blob, dtype=np.uint8) if blob.exists() else np.empty(0, np.uint8)
+    return onnx.load(scratch / _GRAPH, load_external_data=False), content
+
+
+def _move(initializer: onnx.TensorProto, blob: Bytes, tier: str, file: WeightsFile, location: str) -> None:
+    """Point an initializer at the bundle's weights file."""
+    entries = {entry.key: entry.value for entry in initializer.external_data}
+    offset, length = int(entries["offset"]), int(entries["length"])
+    place = file.place(tier, initializer.name, "raw", blob[offset : offset + length])
+    moved = {"location": location, "offset": str(place), "length": str(length)}
+    for key, value in entries.items():
+        if key.startswith(PACKED_KEY):
+            moved[key] = _moved_pack(initializer.name, value, blob, tier, file)
+    del initializer.external_data[:]
+    for key, value in moved.items():
+        initializer.external_data.add(key=key, value=value)
+
+
+def _moved_pack(name: str, told: str, blob: Bytes, tier: str, file: WeightsFile) -> str:
+    """`<key>|<offset>;<length>;<flag>|...` with offsets in the weights file."""
+    key, *pieces = told.split("|")
+    moved = [key]
+    for index, piece in enumerate(pieces):
+        try:
+            offset, length, *rest = (int(number) for number in piece.split(";"))
+        except ValueError as error:
+            raise GraphError(f"expected `offset;length;flag` of packed weights, got {piece!r}") from error
+        content = blob[offset : offset + length]
+        if len(content) != length:
+            raise GraphError(f"expected {length} bytes of packed weights of {name!r}, got {len(content)}")
+        place = file.place(tier, name if index == 0 else f"{name}:{index}", "packed", content)
+        moved.append(";".join(map(str, (place, length, *rest))))
+    return "|".join(moved)

@@ -1,0 +1,77 @@
+"""A bundle's weights laid out anew: for this ONNX Runtime and processor, or in the other layout. Needs no torch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from elastier_contract.bundle import Bundle, new_bundle, open_bundle, seal
+from elastier_contract.layout import Layout
+from elastier_contract.machine import describe_machine
+from elastier_contract.progress import Progress, no_progress
+from elastier_contract.tier import Tier
+from elastier_exporter.packing import PACKED_KEY
+from elastier_exporter.tiers import graph_of, write_tiers
+
+
+def repack_bundle(
+    path: Path, out: Path | None = None, *, layout: Layout = "d", progress: Progress = no_progress
+) -> Bundle:
+    """Write a bundle again, its weights packed by the ONNX Runtime that is here.
+
+    All else stays as it is, the latency profile too.
+
+    Args:
+        path: The bundle.
+        out: Where to write it; None replaces it.
+        layout: How weights are to lie.
+        progress: Told after every tier.
+
+    Raises:
+        BundleError: No sound bundle there.
+        GraphError: ONNX Runtime refuses a graph.
+    """
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    told = _counter(progress, len(manifest.tiers))
+    with new_bundle(path if out is None else out) as folder:
+        graphs = ((tier.name, load_tier(bundle, tier)) for tier in reversed(manifest.tiers))
+        weights = write_tiers(folder, graphs, layout, told)
+        kept = {
+            name: getattr(manifest, name)
+            for name in type(manifest).model_fields
+            if name not in {"schema_version", "files"}
+        }
+        changed = {
+            "layout": layout,
+            "weights": weights,
+            "packed_on": describe_machine(ort.__version__) if layout == "d" else None,
+            "tiers": tuple(tier.model_copy(update={"graph": graph_of(tier.name)}) for tier in manifest.tiers),
+        }
+        seal(folder, bundle.profile, **(kept | changed))
+    return open_bundle(path if out is None else out)
+
+
+def load_tier(bundle: Bundle, tier: Tier) -> ir.Model:
+    """The graph of a tier, its weights read from the bundle when they are asked for; packed ones are left out."""
+    proto = onnx.load(bundle.graph_path(tier), load_external_data=False)
+    for initializer in proto.graph.initializer:
+        raw = [entry for entry in initializer.external_data if not entry.key.startswith(PACKED_KEY)]
+        del initializer.external_data[:]
+        initializer.external_data.extend(raw)
+    model = ir.from_proto(proto)
+    ir.external_data.set_base_dir(model.graph, bundle.path)
+    return model
+
+
+def _counter(progress: Progress, total: int) -> Callable[[str], None]:
+    done = 0
+
+    def told(detail: str) -> None:
+        nonlocal done
+        done += 1
+        progress("repack", done, total, detail)
+
+    return told

@@ -53,8 +53,8 @@ def export(
 
     elastier export build/run --out build/bundle --tiers build/frontier/tiers.yaml
     """
-    from elastier_exporter.bundling import Measuring
     from elastier_exporter.export import ExportOptions, export_bundle
+    from elastier_exporter.measuring import Measuring
 
     if students is not None and tiers is not None:
         raise typer.BadParameter("--students chooses from the ladder, --tiers replaces it: give one of them")

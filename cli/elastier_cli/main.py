@@ -11,6 +11,7 @@ from elastier_cli.export import export
 from elastier_cli.frontier import frontier
 from elastier_cli.inspect import inspect
 from elastier_cli.loadtest import loadtest
+from elastier_cli.pack import pack, unpack
 from elastier_cli.repack import repack
 from elastier_cli.serve import serve
 from elastier_cli.train import calm_threads, train
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")
-for command in (train, frontier, export, inspect, repack, serve, loadtest, demo):
+for command in (train, frontier, export, inspect, repack, pack, unpack, serve, loadtest, demo):
     app.command()(command)
 
 

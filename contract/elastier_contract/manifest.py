@@ -18,6 +18,9 @@ SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
 
 Task = Literal["binary", "multiclass", "regression"]
 
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
+"""A model's name or version, as it stands in URLs."""
+
 OUTPUT = "logits"
 """The output that a ranker's tiers give: one logit a row, one a class, or a standardised value."""
 
@@ -59,8 +62,8 @@ class Manifest(FrozenModel):
     """All that a bundle says about itself; `tiers` go from the cheapest to the TA."""
 
     schema_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] = SCHEMA_VERSION
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
+    name: ModelName
+    version: ModelName
     created_at: datetime
     layout: Layout
     task: Task
@@ -89,7 +92,9 @@ class Manifest(FrozenModel):
         if costs != sorted(costs):
             raise ValueError(f"tiers must go from cheap to costly, got {costs} FLOPs per row")
         absent = [
-            path for path in (WEIGHTS_FILE, *(tier.graph for tier in self.tiers)) if path not in self.files
+            path
+            for path in (WEIGHTS_FILE, *(graph for tier in self.tiers for graph in tier.graphs))
+            if path not in self.files
         ]
         if absent:
             raise ValueError(f"files without a digest: {absent}")

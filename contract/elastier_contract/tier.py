@@ -33,9 +33,9 @@ class Tier(FrozenModel):
     """One sub-model: what it keeps of the TA, what it costs, how good it is."""
 
     name: TierName
-    widths: tuple[PositiveInt, ...] = Field(min_length=1)
-    """Hidden units per kept block."""
-    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    widths: tuple[PositiveInt, ...] = ()
+    """Hidden units per kept block; none for a tier that is not known to be part of a TA."""
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Indices of the TA's blocks that are kept, one per entry of `widths`."""
     model_dim: PositiveInt | None = None
     """Kept model dimension; None for a model whose dimension does not nest."""
@@ -43,7 +43,14 @@ class Tier(FrozenModel):
     flops_per_row: PositiveInt
     graph: str
     """Path of the tier's ONNX graph inside the bundle."""
+    plain: str | None = None
+    """Path of the graph before ONNX Runtime optimized it; None if `graph` is that."""
     quality: Quality
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Paths of all its graphs."""
+        return (self.graph,) if self.plain is None else (self.graph, self.plain)
 
     @model_validator(mode="after")
     def _one_width_per_layer(self) -> "Tier":

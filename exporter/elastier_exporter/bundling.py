@@ -22,10 +22,11 @@ from elastier_contract.progress import Progress, no_progress
 from elastier_contract.signature import Signature
 from elastier_contract.tier import Quality, Tier
 from elastier_exporter.errors import GraphError, NamingError
-from elastier_exporter.parity import check_parity
+from elastier_exporter.measuring import Measuring
+from elastier_exporter.parity import arrays_of, check_parity
 from elastier_exporter.session import open_session, run_rows, runner
 from elastier_exporter.slicing import TierSlicer
-from elastier_exporter.tiers import graph_of, write_tiers
+from elastier_exporter.tiers import graphs_of, write_tiers
 from elastier_exporter.torch_export import export_graph
 from elastier_trainer.submodel import Inputs, Ladder, NestedModel, Submodel, parameter_count
 from elastier_trainer.task import Task
@@ -33,16 +34,6 @@ from elastier_trainer.trained import TaskRecord
 
 DEFAULT_LAYOUT: Layout = "d"
 _LIBRARIES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measuring:
-    """How tiers are timed."""
-
-    threads: int = 1
-    """Threads of one run."""
-    runs: int = 30
-    """Timed runs per tier and batch size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +87,7 @@ def make_bundle(
         weights = write_tiers(folder, _graphs(material, ladder, layout, told), layout, told)
         sessions = {tier: _open(folder, tier, layout, measuring.threads) for tier in ladder.names}
         tiers = [
-            _judge(tier, submodel, sessions[tier], material, told)
+            _judge(tier, submodel, sessions[tier], material, layout, told)
             for tier, submodel in ladder.students.items()
         ]
         profile = measure_profile(
@@ -171,7 +162,7 @@ def _graphs(
 
 def _open(folder: Path, tier: str, layout: Layout, threads: int) -> ort.InferenceSession:
     try:
-        return open_session(folder, graph_of(tier), layout, threads)
+        return open_session(folder, graphs_of(tier, layout)[0], layout, threads)
     except Exception as error:  # ONNX Runtime's errors have no common base but this
         raise GraphError(f"tier {tier!r}: ONNX Runtime refuses its graph: {error}") from error
 
@@ -181,15 +172,17 @@ def _judge(
     submodel: Submodel,
     session: ort.InferenceSession,
     material: Material,
+    layout: Layout,
     told: Callable[[str], None],
 ) -> Tier:
     """Compare a tier with torch, and measure the quality of what will be served."""
     model, validation, task = material.model, material.validation, material.task
     for rows in (validation.inputs, *material.probes):
         check_parity(name, session, model, submodel, rows)
-    logits_RC = torch.from_numpy(run_rows(session, validation.inputs))
+    logits_RC = torch.from_numpy(run_rows(session, arrays_of(validation.inputs)))
     found = task.evaluate(logits_RC, validation.labels_R)
     told(f"{name} {task.metric} {found.value:.4f}")
+    graph, plain = graphs_of(name, layout)
     return Tier(
         name=name,
         widths=submodel.widths,
@@ -197,7 +190,8 @@ def _judge(
         model_dim=submodel.model_dim or None,
         parameters=parameter_count(model, submodel),
         flops_per_row=model.flops_per_row(submodel),
-        graph=graph_of(name),
+        graph=graph,
+        plain=plain,
         quality=Quality(
             metric=task.metric,
             value=found.value,

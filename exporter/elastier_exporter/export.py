@@ -12,12 +12,12 @@ from elastier_contract.signature import Signature, TensorSpec
 from elastier_exporter.bundling import (
     DEFAULT_LAYOUT,
     Material,
-    Measuring,
     Validation,
     check_name,
     make_bundle,
 )
 from elastier_exporter.errors import TierError
+from elastier_exporter.measuring import Measuring
 from elastier_exporter.parity import invented_rows
 from elastier_trainer.data.dataset import Dataset
 from elastier_trainer.data.load import load_dataset

@@ -15,12 +15,12 @@ from elastier_contract.signature import NUMPY_DTYPES, Datatype, Signature, Tenso
 from elastier_exporter.bundling import (
     DEFAULT_LAYOUT,
     Material,
-    Measuring,
     Validation,
     check_name,
     make_bundle,
 )
 from elastier_exporter.errors import SignatureError
+from elastier_exporter.measuring import Measuring
 from elastier_trainer.submodel import Inputs, Ladder, NestedModel
 from elastier_trainer.task import Task
 from elastier_trainer.trained import TaskRecord

@@ -11,13 +11,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from elastier_contract.layout import GRAPH_OPTIMIZATION, session_attributes, session_config
+from elastier_contract.layout import GRAPH_OPTIMIZATION, WEIGHTS_FILE, session_attributes, session_config
 from elastier_exporter.errors import GraphError
 from elastier_exporter.weights import INLINE_BYTES, Bytes, WeightsFile
 
 _GRAPH, _BLOB = "packed.onnx", "packed.bin"
-PACKED_KEY = "prepacked_"
-"""What keys of external data begin with that say where packed weights lie."""
+_PACKED = "prepacked_"
 
 _SESSION_CONFIG = {
     "session.optimized_model_external_initializers_file_name": _BLOB,
@@ -26,30 +25,27 @@ _SESSION_CONFIG = {
 }
 
 
-def pack(folder: Path, graph: Path, tier: str, file: WeightsFile, location: str) -> None:
-    """Let a tier's graph in the bundle in `folder` refer to packed weights too, which are placed in `file`.
-
-    The graph is then as ONNX Runtime optimizes it.
+def pack(folder: Path, plain: str, graph: str, tier: str, file: WeightsFile) -> None:
+    """Write a tier's graph as ONNX Runtime optimizes it, with packed weights, which are placed in `file`.
 
     Args:
         folder: The bundle that is being made.
-        graph: The tier's graph, its weights in the bundle's weights file; it is replaced.
+        plain: Path of the tier's graph in it, its weights in the bundle's weights file.
+        graph: Path of what is to be written.
         tier: The tier's name.
         file: The bundle's weights file.
-        location: Its name, as graphs give it.
 
     Raises:
         GraphError: ONNX Runtime refuses the graph, or says something unknown about its packed weights.
     """
     file.flush()
     with tempfile.TemporaryDirectory(prefix=".packing-", dir=folder) as scratch:
-        model, blob = _optimized(folder, graph, tier, Path(scratch))
+        model, blob = _optimized(folder, folder / plain, tier, Path(scratch))
         for initializer in model.graph.initializer:
             if initializer.data_location == onnx.TensorProto.EXTERNAL:
-                _move(initializer, blob, tier, file, location)
-    model.doc_string = ""
-    del model.metadata_props[:]
-    graph.write_bytes(model.SerializeToString())
+                _move(initializer, blob, tier, file)
+    _forget_unused_domains(model)
+    (folder / graph).write_bytes(model.SerializeToString())
 
 
 def _optimized(folder: Path, graph: Path, tier: str, scratch: Path) -> tuple[onnx.ModelProto, Bytes]:
@@ -69,14 +65,22 @@ def _optimized(folder: Path, graph: Path, tier: str, scratch: Path) -> tuple[onn
     return onnx.load(scratch / _GRAPH, load_external_data=False), content
 
 
-def _move(initializer: onnx.TensorProto, blob: Bytes, tier: str, file: WeightsFile, location: str) -> None:
+def _forget_unused_domains(model: onnx.ModelProto) -> None:
+    """ONNX Runtime names all operator sets that it has."""
+    used = {node.domain for node in model.graph.node}
+    kept = [opset for opset in model.opset_import if opset.domain in used | {""}]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+
+
+def _move(initializer: onnx.TensorProto, blob: Bytes, tier: str, file: WeightsFile) -> None:
     """Point an initializer at the bundle's weights file."""
     entries = {entry.key: entry.value for entry in initializer.external_data}
     offset, length = int(entries["offset"]), int(entries["length"])
     place = file.place(tier, initializer.name, "raw", blob[offset : offset + length])
-    moved = {"location": location, "offset": str(place), "length": str(length)}
+    moved = {"location": WEIGHTS_FILE, "offset": str(place), "length": str(length)}
     for key, value in entries.items():
-        if key.startswith(PACKED_KEY):
+        if key.startswith(_PACKED):
             moved[key] = _moved_pack(initializer.name, value, blob, tier, file)
     del initializer.external_data[:]
     for key, value in moved.items():

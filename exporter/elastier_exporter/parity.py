@@ -4,10 +4,12 @@ Shapes: R rows, C categorical columns, N numeric columns.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import torch
+from numpy.typing import NDArray
 
 from elastier_contract.features import CATEGORICAL, NUMERIC, FeatureSchema
 from elastier_contract.signature import Signature
@@ -45,6 +47,11 @@ def _corner_rows(features: FeatureSchema, rng: np.random.Generator) -> Inputs:
     return rows
 
 
+def arrays_of(inputs: Inputs) -> dict[str, NDArray[Any]]:
+    """Tensors as ONNX Runtime takes them."""
+    return {name: tensor.numpy() for name, tensor in inputs.items()}
+
+
 @torch.inference_mode()
 def check_parity(
     name: str, session: ort.InferenceSession, model: NestedModel, submodel: Submodel, inputs: Inputs
@@ -55,7 +62,7 @@ def check_parity(
         ParityError: It exceeds the tolerance, or a logit is not a number.
     """
     expected_RC = torch.cat([model.logits(batch, [submodel])[0] for batch in batches(inputs)]).numpy()
-    difference = float(np.max(np.abs(run_rows(session, inputs) - expected_RC)))
+    difference = float(np.max(np.abs(run_rows(session, arrays_of(inputs)) - expected_RC)))
     if not difference <= TOLERANCE:
         raise ParityError(
             f"tier {name!r}: expected logits within {TOLERANCE:g} of torch's, got a difference of {difference:g}; "

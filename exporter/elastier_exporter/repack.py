@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
@@ -12,8 +11,7 @@ from elastier_contract.layout import Layout
 from elastier_contract.machine import describe_machine
 from elastier_contract.progress import Progress, no_progress
 from elastier_contract.tier import Tier
-from elastier_exporter.packing import PACKED_KEY
-from elastier_exporter.tiers import graph_of, write_tiers
+from elastier_exporter.tiers import graphs_of, write_tiers
 
 
 def repack_bundle(
@@ -48,20 +46,20 @@ def repack_bundle(
             "layout": layout,
             "weights": weights,
             "packed_on": describe_machine(ort.__version__) if layout == "d" else None,
-            "tiers": tuple(tier.model_copy(update={"graph": graph_of(tier.name)}) for tier in manifest.tiers),
+            "tiers": tuple(
+                tier.model_copy(
+                    update=dict(zip(("graph", "plain"), graphs_of(tier.name, layout), strict=True))
+                )
+                for tier in manifest.tiers
+            ),
         }
         seal(folder, bundle.profile, **(kept | changed))
     return open_bundle(path if out is None else out)
 
 
 def load_tier(bundle: Bundle, tier: Tier) -> ir.Model:
-    """The graph of a tier, its weights read from the bundle when they are asked for; packed ones are left out."""
-    proto = onnx.load(bundle.graph_path(tier), load_external_data=False)
-    for initializer in proto.graph.initializer:
-        raw = [entry for entry in initializer.external_data if not entry.key.startswith(PACKED_KEY)]
-        del initializer.external_data[:]
-        initializer.external_data.extend(raw)
-    model = ir.from_proto(proto)
+    """The plain graph of a tier; its raw weights are read from the bundle when they are asked for."""
+    model = ir.load(bundle.path / (tier.plain or tier.graph))
     ir.external_data.set_base_dir(model.graph, bundle.path)
     return model
 

@@ -11,7 +11,7 @@ from elastier_contract.manifest import WeightRange
 from elastier_exporter.packing import pack
 from elastier_exporter.weights import INLINE_BYTES, WeightsFile, weights_file
 
-TIERS_FOLDER = "tiers"
+TIERS_FOLDER, PLAIN_FOLDER = "tiers", "plain"
 
 
 def write_tiers(
@@ -32,20 +32,22 @@ def write_tiers(
         GraphError: ONNX Runtime cannot pack a tier.
     """
     (folder / TIERS_FOLDER).mkdir()
+    if layout == "d":
+        (folder / PLAIN_FOLDER).mkdir()
     with weights_file(folder) as file:
         for name, model in tiers:
-            path = folder / graph_of(name)
+            graph, plain = graphs_of(name, layout)
             _externalize(model, name, file)
-            ir.save(model, path)
-            if layout == "d":
-                pack(folder, path, name, file, WEIGHTS_FILE)
+            ir.save(model, folder / (plain or graph))
+            if plain is not None:
+                pack(folder, plain, graph, name, file)
             told(name)
         return file.ranges
 
 
-def graph_of(tier: str) -> str:
-    """Path of a tier's graph in its bundle."""
-    return f"{TIERS_FOLDER}/{tier}.onnx"
+def graphs_of(tier: str, layout: Layout) -> tuple[str, str | None]:
+    """Paths of a tier's graph in its bundle, and of the graph before it was optimized, if that is another."""
+    return f"{TIERS_FOLDER}/{tier}.onnx", f"{PLAIN_FOLDER}/{tier}.onnx" if layout == "d" else None
 
 
 def _externalize(model: ir.Model, tier: str, file: WeightsFile) -> None:

@@ -57,8 +57,10 @@ def test_these_are_the_commands() -> None:
             "frontier",
             "inspect",
             "loadtest",
+            "pack",
+            "repack",
         ),
-        *("serve", "study report", "study run", "train"),
+        *("serve", "study mixes", "study report", "study run", "train", "unpack"),
     ]
 
 

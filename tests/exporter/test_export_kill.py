@@ -11,13 +11,13 @@ import pytest
 
 from elastier_contract.bundle import open_bundle
 from elastier_contract.errors import BundleNotFoundError
-from elastier_exporter.bundling import Measuring
 from elastier_exporter.export import ExportOptions, export_bundle
+from elastier_exporter.measuring import Measuring
 
 EXPORT = """
 import sys
 from pathlib import Path
-from elastier_exporter.bundling import Measuring
+from elastier_exporter.measuring import Measuring
 from elastier_exporter.export import ExportOptions, export_bundle
 
 def progress(task, done, total, detail=""):

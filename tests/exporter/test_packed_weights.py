@@ -161,7 +161,9 @@ def test_both_layouts_can_be_made_of_each_other(copied: Path, tmp_path: Path) ->
     raw = repack_bundle(copied, tmp_path / "raw", layout="a")
     assert (raw.manifest.layout, raw.manifest.packed_on) == ("a", None)
     assert {weight.kind for weight in raw.manifest.weights} == {"raw"}
-    assert raw.manifest.tiers == before.manifest.tiers
+    assert [tier.model_copy(update={"plain": None}) for tier in before.manifest.tiers] == list(
+        raw.manifest.tiers
+    )
     assert weights_are_shared(raw)
     again = repack_bundle(raw.path, tmp_path / "again")
     assert again.manifest.weights == before.manifest.weights

@@ -16,6 +16,7 @@ from elastier_contract.features import CategoricalColumn, FeatureSchema, Numeric
 from elastier_contract.layout import Layout
 from elastier_contract.signature import Signature, TensorSpec
 from elastier_exporter.errors import GraphError
+from elastier_exporter.parity import arrays_of
 from elastier_exporter.session import open_session, run_rows
 from elastier_exporter.slicing import TierSlicer
 from elastier_exporter.torch_export import export_graph
@@ -55,7 +56,7 @@ def slicer(model: Ranker, *tiers: Submodel, layout: Layout = "a") -> TierSlicer:
 
 def answers(folder: Path, graph: ir.Model, inputs: dict[str, Tensor]) -> NDArray[np.float32]:
     ir.save(graph, folder / "tier.onnx")
-    return run_rows(open_session(folder, "tier.onnx", "a", 1), inputs)
+    return run_rows(open_session(folder, "tier.onnx", "a", 1), arrays_of(inputs))
 
 
 def check_tier(

@@ -11,7 +11,7 @@ import torch
 from elastier_contract.bundle import MANIFEST_FILE, Bundle, digest_file
 from elastier_contract.features import NUMERIC, FeatureSchema, NumericColumn
 from elastier_contract.layout import Layout
-from elastier_exporter.bundling import Measuring
+from elastier_exporter.measuring import Measuring
 from elastier_exporter.own import export_model
 from elastier_exporter.slicing import TierSlicer
 from elastier_trainer.models.ranker import Ranker

@@ -12,6 +12,7 @@ from elastier_cli.frontier import frontier
 from elastier_cli.inspect import inspect
 from elastier_cli.loadtest import loadtest
 from elastier_cli.pack import pack, unpack
+from elastier_cli.profile import profile
 from elastier_cli.repack import repack
 from elastier_cli.serve import serve
 from elastier_cli.train import calm_threads, train
@@ -26,7 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")
-for command in (train, frontier, export, inspect, repack, pack, unpack, serve, loadtest, demo):
+for command in (train, frontier, export, inspect, profile, repack, pack, unpack, serve, loadtest, demo):
     app.command()(command)
 
 

@@ -1,5 +1,6 @@
 """The tiers of a bundle as rows for scripts and as tables for people."""
 
+from dataclasses import replace
 from typing import Any
 
 from rich import filesize
@@ -8,10 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from elastier_contract.bundle import Bundle
-from elastier_contract.profile import Quantile
+from elastier_contract.profile import LatencyProfile, Quantile, uneven_points
 
 SHOWN_ROWS = (1, 30, 200)
 """Batch sizes whose latency is shown."""
+
+SHOWN_UNEVEN = 5
+"""Points of a profile that are not isotonic, before they are only counted."""
 
 _PARAMETER_BYTES = 4
 
@@ -46,7 +50,17 @@ def tier_tables(bundle: Bundle) -> Group:
     """Two tables that fit a terminal, what the tiers are and how good, and how fast; below them, any warnings."""
     rows = tier_rows(bundle)
     warnings = [Text(f"warning: {line}", style="yellow") for line in ladder_warnings(bundle)]
-    return Group(_quality_table(bundle, rows), _latency_table(bundle, rows), *warnings)
+    return Group(_quality_table(bundle, rows), latency_report(bundle, bundle.profile), *warnings)
+
+
+def latency_report(bundle: Bundle, profile: LatencyProfile) -> Group:
+    """A profile's table, and where it is not isotonic."""
+    timed = replace(bundle, profile=profile)
+    uneven = uneven_points(profile, [tier.name for tier in bundle.manifest.tiers])
+    notes = [Text(f"not isotonic: {line}", style="dim") for line in uneven[:SHOWN_UNEVEN]]
+    if len(uneven) > SHOWN_UNEVEN:
+        notes.append(Text(f"not isotonic: {len(uneven) - SHOWN_UNEVEN} more points", style="dim"))
+    return Group(_latency_table(timed, tier_rows(timed)), *notes)
 
 
 def ladder_warnings(bundle: Bundle) -> list[str]:

@@ -7,6 +7,7 @@ unpickled.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +113,29 @@ def seal(folder: Path, profile: LatencyProfile, **fields: Any) -> Manifest:
     _check_profile(profile, manifest)
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1))
     return manifest
+
+
+def resealed_bundle(bundle: Bundle, profile: LatencyProfile) -> None:
+    """Replace the profile of a bundle, all or nothing; its other files are not copied where links can be made.
+
+    Raises:
+        BundleError: The profile is of other tiers.
+    """
+    manifest = bundle.manifest
+    fields = {name: getattr(manifest, name) for name in Manifest.model_fields if name != "files"}
+    with new_bundle(bundle.path) as folder:
+        for name in manifest.files:
+            if name != PROFILE_FILE:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                _link(bundle.path / name, folder / name)
+        seal(folder, profile, **fields)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
 
 
 def digest_file(path: Path) -> FileDigest:

@@ -4,6 +4,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,9 @@ from elastier_contract.progress import Progress, no_progress
 Quantile = Literal["p50", "p95", "p99"]
 QUANTILES: tuple[Quantile, ...] = ("p50", "p95", "p99")
 BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+UNEVEN_SHARE = 0.05
+"""Falls of the median by less are noise."""
 
 RunTier = Callable[[str, int], None]
 """Run one tier on a batch of that many rows."""
@@ -79,6 +83,29 @@ class LatencyProfile(FrozenModel):
         right = min(bisect_left(sizes, rows), len(sizes) - 1)
         slope = (latencies_ms[right] - latencies_ms[right - 1]) / (sizes[right] - sizes[right - 1])
         return latencies_ms[right] + max(slope, 0.0) * (rows - sizes[right])
+
+
+def uneven_points(profile: LatencyProfile, tiers: Sequence[str]) -> list[str]:
+    """Where the median latency falls though the batch or the tier grows, in words; empty for an isotonic profile.
+
+    Args:
+        profile: A profile.
+        tiers: Its tiers, from the cheapest to the costliest.
+    """
+    found = []
+    for name in tiers:
+        for small, large in pairwise(profile.tiers[name]):
+            if large.p50_ms < small.p50_ms * (1 - UNEVEN_SHARE):
+                found.append(
+                    f"{name}: {large.rows} rows take {large.p50_ms:.3f} ms, {small.rows} take {small.p50_ms:.3f}"
+                )
+    for cheap, costly in pairwise(tiers):
+        for left, right in zip(profile.tiers[cheap], profile.tiers[costly], strict=False):
+            if left.rows == right.rows and right.p50_ms < left.p50_ms * (1 - UNEVEN_SHARE):
+                found.append(
+                    f"{left.rows} rows: {costly} takes {right.p50_ms:.3f} ms, the cheaper {cheap} {left.p50_ms:.3f}"
+                )
+    return found
 
 
 def measure_profile(

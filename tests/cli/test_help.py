@@ -58,6 +58,7 @@ def test_these_are_the_commands() -> None:
             "inspect",
             "loadtest",
             "pack",
+            "profile",
             "repack",
         ),
         *("serve", "study mixes", "study report", "study run", "train", "unpack"),

@@ -42,7 +42,7 @@ def write_onnx(path: Path, hidden: int, *, rows: str | int = "rows", columns: in
     rng = np.random.default_rng(seed)
     weights: dict[str, NDArray[np.float32]] = {
         "table": TABLE,
-        "w1": rng.standard_normal((64, hidden)).astype(np.float32) / 8,
+        "w1": (rng.standard_normal((64, hidden)) / 8).astype(np.float32),
         "w2": rng.standard_normal((hidden, columns)).astype(np.float32),
     }
     nodes = [

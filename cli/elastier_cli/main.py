@@ -5,6 +5,7 @@ import sys
 import typer
 
 from elastier_cli import data, study
+from elastier_cli.bench import bench_bundle
 from elastier_cli.console import print_error
 from elastier_cli.demo.command import demo
 from elastier_cli.export import export
@@ -27,7 +28,20 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")
-for command in (train, frontier, export, inspect, profile, repack, pack, unpack, serve, loadtest, demo):
+for command in (
+    train,
+    frontier,
+    export,
+    inspect,
+    profile,
+    repack,
+    pack,
+    unpack,
+    bench_bundle,
+    serve,
+    loadtest,
+    demo,
+):
     app.command()(command)
 
 

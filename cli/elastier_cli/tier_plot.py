@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from elastier_cli.tier_table import SHOWN_ROWS, metric_label, tier_rows
 from elastier_contract import atomic
@@ -67,6 +67,7 @@ def _draw(axes: Any, rows: list[dict[str, Any]], request: int) -> None:
         axes.plot(*point, "o", ms=5, color=BLUE if index in front else GREY)
         axes.annotate(row["name"], point, xytext=(5, -11), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"requests of {request} row{'s' if request > 1 else ''}", fontsize=10)

@@ -15,7 +15,7 @@ from elastier_cli.main import app
 from support.processes import run_to_end
 
 WIDE = {"COLUMNS": "200", "TERM": "dumb"}
-EXAMPLE = re.compile(r"elastier [a-z]+(?: +[^\s`]+)*")
+EXAMPLE = re.compile(r"elastier [a-z-]+(?: +[^\s`]+)*")
 HEAVY = (
     "torch",
     "onnx",
@@ -49,6 +49,7 @@ DEFAULTS = {"study run": "study"}
 def test_these_are_the_commands() -> None:
     assert sorted(COMMANDS) == [
         *(
+            "bench-bundle",
             "data flights",
             "data letters",
             "data movielens",

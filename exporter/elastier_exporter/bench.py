@@ -1,0 +1,211 @@
+"""What sharing is worth: memory and load time of a bundle's tiers, together and as separate files, and their latency.
+
+Every measurement is a fresh process. Memory is PSS (proportional set size, Linux `smaps_rollup`) over that of the same
+process before any tier was opened: pages that several sessions map count once, those that several processes map are
+split among them. RSS would count mapped pages again for every session. Needs no torch.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elastier_contract.bundle import Bundle
+from elastier_contract.errors import BundleError
+from elastier_contract.progress import Progress, no_progress
+from elastier_exporter.unpack import unpack_tier
+
+ROWS = (1, 32, 200)
+PROCESSES = 4
+_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """Which sessions a process opens."""
+
+    kind: str
+    """`shared`: tiers of the bundle; `separate`: files by themselves."""
+    tiers: tuple[str, ...]
+
+
+def bench_bundle(
+    bundle: Bundle, *, runs: int = 200, threads: int = 1, repeats: int = 3, progress: Progress = no_progress
+) -> dict[str, Any]:
+    """Measure a bundle.
+
+    Args:
+        bundle: An opened bundle.
+        runs: Timed runs of each tier and number of rows, shared and separate in turn.
+        threads: Threads of one run.
+        repeats: Fresh processes for every memory figure; the median counts.
+        progress: Told after every process.
+
+    Returns:
+        `memory`, `latency`, `weights`: see docs/bundle-format.md.
+
+    Raises:
+        BundleError: A process cannot open a tier, or says nothing in time.
+    """
+    names = tuple(tier.name for tier in bundle.manifest.tiers)
+    jobs = {
+        "largest": _Job(kind="shared", tiers=names[-1:]),
+        "shared": _Job(kind="shared", tiers=names),
+        "separate": _Job(kind="separate", tiers=names),
+    }
+    total, done = len(jobs) * repeats + repeats + 1, 0
+
+    def told(detail: str) -> None:
+        nonlocal done
+        done += 1
+        progress("bench", done, total, detail)
+
+    with tempfile.TemporaryDirectory(prefix="elastier-bench-") as scratch:
+        for name in names:
+            unpack_tier(bundle.path, name, Path(scratch) / f"{name}.onnx")
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
+        together: list[float] = []
+        for _ in range(repeats):  # in turn, so that drift of the machine hits all alike
+            for name, job in jobs.items():
+                found[name] += _measure(bundle, Path(scratch), job, threads, processes=1)
+                told(name)
+            several = _measure(bundle, Path(scratch), jobs["shared"], threads, processes=PROCESSES)
+            together.append(sum(one["pss_bytes"] for one in several))
+            told(f"{PROCESSES} processes")
+        latency = _latencies(bundle, Path(scratch), threads, runs)
+        told("latency")
+    memory = {name: _medians(rows) for name, rows in found.items()}
+    return {
+        "memory": memory,
+        "processes": {"count": PROCESSES, "pss_bytes": _median(together)},
+        "ratios": {
+            "shared_to_largest": _ratio(memory["shared"]["pss_bytes"], memory["largest"]["pss_bytes"]),
+            "shared_to_separate": _ratio(memory["shared"]["pss_bytes"], memory["separate"]["pss_bytes"]),
+            "processes_to_one": _ratio(_median(together), memory["shared"]["pss_bytes"]),
+            "latency": _latency_ratios(latency),
+        },
+        "latency": latency,
+        "weights": _weights(bundle),
+        "machine": bundle.profile.machine.model_dump(),
+        "runs": runs,
+        "threads": threads,
+        "repeats": repeats,
+    }
+
+
+def _weights(bundle: Bundle) -> dict[str, Any]:
+    """Sizes of files, and of the TA's raw weights by themselves."""
+    manifest = bundle.manifest
+    ta = manifest.tiers[-1].name
+    raw = sum(weight.bytes for weight in manifest.weights if weight.kind == "raw" and ta in weight.tiers)
+    return {
+        "file_bytes": bundle.weights_path.stat().st_size,
+        "ta_raw_bytes": raw,
+        "file_to_ta_raw": _ratio(bundle.weights_path.stat().st_size, raw),
+        "largest_graph_bytes": max(bundle.graph_path(tier).stat().st_size for tier in manifest.tiers),
+    }
+
+
+def _measure(
+    bundle: Bundle, scratch: Path, job: _Job, threads: int, *, processes: int
+) -> list[dict[str, float]]:
+    """PSS over the base and load time of processes that hold their sessions at the same time."""
+    order = _order(bundle, scratch, job, threads)
+    with ExitStack() as stack:
+        started = [stack.enter_context(_process(order)) for _ in range(processes)]
+        for process in started:  # loaded, all of them, before any is asked for its memory
+            _read(process)
+        return [_ask(process, "memory") for process in started]
+
+
+def _latencies(bundle: Bundle, scratch: Path, threads: int, runs: int) -> list[dict[str, Any]]:
+    names = tuple(tier.name for tier in bundle.manifest.tiers)
+    order = {
+        "shared": _order(bundle, scratch, _Job(kind="shared", tiers=names), threads),
+        "separate": _order(bundle, scratch, _Job(kind="separate", tiers=names), threads),
+        "signature": bundle.manifest.signature.model_dump(mode="json"),
+        "rows": ROWS,
+        "runs": runs,
+    }
+    with _process({"latency": order}) as process:
+        _read(process)
+        found: list[dict[str, Any]] = _ask(process, "latency")["latency"]
+        return found
+
+
+def _order(bundle: Bundle, scratch: Path, job: _Job, threads: int) -> dict[str, Any]:
+    manifest = bundle.manifest
+    graphs = {tier.name: bundle.path / tier.graph for tier in manifest.tiers}
+    if job.kind == "separate":
+        graphs = {name: scratch / f"{name}.onnx" for name in graphs}
+    return {
+        "graphs": {name: str(graphs[name]) for name in job.tiers},
+        "folder": str(bundle.path if job.kind == "shared" else scratch),
+        "layout": manifest.layout if job.kind == "shared" else "d",
+        "threads": threads,
+        "signature": manifest.signature.model_dump(mode="json"),
+    }
+
+
+@contextmanager
+def _process(order: Mapping[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "elastier_exporter.bench_process"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            _write(process, order)
+            yield process
+        finally:
+            if process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+            try:
+                process.wait(_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _write(process: subprocess.Popen[str], document: Any) -> None:
+    if process.stdin is None:
+        raise RuntimeError("expected a process with an open standard input")
+    process.stdin.write(json.dumps(document) + "\n")
+    process.stdin.flush()
+
+
+def _read(process: subprocess.Popen[str]) -> Any:
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if not line:
+        raise BundleError(f"expected a measurement, the process ended with status {process.wait(_TIMEOUT_S)}")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise BundleError(answer["error"])
+    return answer
+
+
+def _ask(process: subprocess.Popen[str], question: str) -> Any:
+    _write(process, question)
+    return _read(process)
+
+
+def _medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: _median([row[key] for row in rows]) for key in rows[0]}
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
+
+
+def _ratio(value: float, base: float) -> float | None:
+    return round(value / base, 4) if base > 0 else None
+
+
+def _latency_ratios(latency: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Median and largest ratio of a shared tier's latency to its own file's."""
+    ratios = [row["ratio"] for row in latency]
+    return {"median": _median(ratios), "largest": max(ratios)}

@@ -43,7 +43,7 @@ def inspect(
     if plot is not None:
         plot_tiers(plot, opened)
     if as_json:
-        manifest = opened.manifest.model_dump(mode="json", exclude={"features", "files"})
+        manifest = opened.manifest.model_dump(mode="json", exclude={"features", "files", "sha256"})
         print_json(
             manifest
             | {

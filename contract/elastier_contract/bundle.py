@@ -8,7 +8,7 @@ unpickled.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,6 +32,8 @@ from elastier_contract.tier import Tier
 MANIFEST_FILE = "manifest.json"
 PROFILE_FILE = "profile.json"
 MAX_JSON_BYTES = 16 * 2**20
+SEALED = ("schema_version", "files", "sha256")
+"""The manifest's fields that `seal` makes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +69,13 @@ def open_bundle(path: Path) -> Bundle:
         )
     if not (path / MANIFEST_FILE).is_file():
         raise BundleNotFoundError(f"expected {MANIFEST_FILE} in {path}, found none: not a bundle")
-    manifest = _read_manifest(path)
+    document = _read_json(path / MANIFEST_FILE)
+    manifest = _as_manifest(document)
     for name, digest in manifest.files.items():
         _verify_file(path, name, digest)
-    return Bundle(path=path, manifest=manifest, profile=_read_profile(path, manifest))
+    bundle = Bundle(path=path, manifest=manifest, profile=_read_profile(path, manifest))
+    _check_manifest_digest(manifest, document)
+    return bundle
 
 
 @contextmanager
@@ -95,7 +100,7 @@ def seal(folder: Path, profile: LatencyProfile, **fields: Any) -> Manifest:
     Args:
         folder: The folder that `new_bundle` gave.
         profile: Latency of every tier.
-        fields: The manifest's fields, all but `files`.
+        fields: The manifest's fields, all but those in `SEALED`.
 
     Raises:
         BundleError: The fields do not make a valid manifest.
@@ -108,6 +113,8 @@ def seal(folder: Path, profile: LatencyProfile, **fields: Any) -> Manifest:
     }
     try:
         manifest = Manifest(files=files, **fields)
+        digest = digest_manifest(json.loads(manifest.model_dump_json()))
+        manifest = manifest.model_copy(update={"sha256": digest})
     except ValidationError as error:
         raise BundleError(f"not a valid manifest: {_first_error(error)}") from error
     _check_profile(profile, manifest)
@@ -122,7 +129,7 @@ def resealed_bundle(bundle: Bundle, profile: LatencyProfile) -> None:
         BundleError: The profile is of other tiers.
     """
     manifest = bundle.manifest
-    fields = {name: getattr(manifest, name) for name in Manifest.model_fields if name != "files"}
+    fields = {name: getattr(manifest, name) for name in Manifest.model_fields if name not in SEALED}
     with new_bundle(bundle.path) as folder:
         for name in manifest.files:
             if name != PROFILE_FILE:
@@ -157,8 +164,7 @@ def _read_json(path: Path) -> Any:
         raise BundleCorruptError(f"{path.name}: not valid JSON: {error}") from error
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    content = _read_json(folder / MANIFEST_FILE)
+def _as_manifest(content: Any) -> Manifest:
     version = content.get("schema_version") if isinstance(content, dict) else None
     major = str(version).partition(".")[0]
     if major.isdecimal() and int(major) > SCHEMA_MAJOR:
@@ -170,6 +176,23 @@ def _read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         raise BundleCorruptError(f"{MANIFEST_FILE}: {_first_error(error)}") from error
     return manifest
+
+
+def digest_manifest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's document without its `sha256`: compact JSON, keys sorted, as UTF-8."""
+    said = {key: value for key, value in document.items() if key != "sha256"}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_manifest_digest(manifest: Manifest, document: Mapping[str, Any]) -> None:
+    if manifest.sha256 is None and manifest.schema_version.startswith("1."):
+        return
+    found = digest_manifest(document)
+    if manifest.sha256 != found:
+        raise BundleCorruptError(
+            f"{MANIFEST_FILE}: expected sha256 {manifest.sha256}, found {found}: it was changed"
+        )
 
 
 def _read_profile(folder: Path, manifest: Manifest) -> LatencyProfile:

@@ -21,6 +21,8 @@ Task = Literal["binary", "multiclass", "regression"]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
 """A model's name or version, as it stands in URLs."""
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
 OUTPUT = "logits"
 """The output that a ranker's tiers give: one logit a row, one a class, or a standardised value."""
 
@@ -28,7 +30,7 @@ OUTPUT = "logits"
 class FileDigest(FrozenModel):
     """What a file of the bundle must be, byte for byte."""
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
     bytes: NonNegativeInt
 
 
@@ -82,6 +84,8 @@ class Manifest(FrozenModel):
     packed_on: Machine | None = None
     """Machine and ONNX Runtime that packed the weights; None in layout A."""
     provenance: Provenance
+    sha256: Sha256 | None = None
+    """Of the manifest itself, without this field; None before format 2."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":

@@ -6,9 +6,10 @@ from pathlib import Path
 import onnx_ir as ir
 import onnxruntime as ort
 
-from elastier_contract.bundle import Bundle, new_bundle, open_bundle, seal
+from elastier_contract.bundle import SEALED, Bundle, new_bundle, open_bundle, seal
 from elastier_contract.layout import Layout
 from elastier_contract.machine import describe_machine
+from elastier_contract.manifest import Manifest
 from elastier_contract.progress import Progress, no_progress
 from elastier_contract.tier import Tier
 from elastier_exporter.tiers import graphs_of, write_tiers
@@ -37,11 +38,7 @@ def repack_bundle(
     with new_bundle(path if out is None else out) as folder:
         graphs = ((tier.name, load_tier(bundle, tier)) for tier in reversed(manifest.tiers))
         weights = write_tiers(folder, graphs, layout, told)
-        kept = {
-            name: getattr(manifest, name)
-            for name in type(manifest).model_fields
-            if name not in {"schema_version", "files"}
-        }
+        kept = {name: getattr(manifest, name) for name in Manifest.model_fields if name not in SEALED}
         changed = {
             "layout": layout,
             "weights": weights,

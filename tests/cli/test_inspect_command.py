@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from elastier_cli.main import app
 from elastier_contract.bundle import Bundle
+from support.bundles import redigest
 
 ELASTIER = Path(sys.executable).with_name("elastier")
 
@@ -29,6 +30,7 @@ def with_large_numbers(bundle: Bundle) -> Bundle:
         tier["parameters"] *= 400_000
         tier["flops_per_row"] *= 20_000
     path.write_text(json.dumps(document))
+    redigest(bundle.path)
     return bundle
 
 

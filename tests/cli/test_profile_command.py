@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from elastier_cli.main import app
 from elastier_cli.tier_plot import pareto
-from elastier_contract.bundle import Bundle, open_bundle
+from elastier_contract.bundle import SEALED, Bundle, open_bundle
 from elastier_contract.errors import BundleCorruptError
 from elastier_contract.profile import LatencyPoint, LatencyProfile, uneven_points
 from support.bundles import redigest
@@ -25,7 +25,8 @@ def test_a_profile_is_measured_anew_and_put_into_the_bundle(tiny_bundle: Bundle)
     assert again.profile == LatencyProfile.model_validate_json(json.dumps(document["profile"]))
     assert again.profile.runs == 3
     assert again.profile.machine != tiny_bundle.profile.machine
-    assert again.manifest.model_copy(update={"files": tiny_bundle.manifest.files}) == tiny_bundle.manifest
+    sealed = {name: getattr(tiny_bundle.manifest, name) for name in SEALED}
+    assert again.manifest.model_copy(update=sealed) == tiny_bundle.manifest
     assert again.weights_path.read_bytes() == weights
     assert again.weights_path.stat().st_nlink == 1  # the old bundle is gone
 

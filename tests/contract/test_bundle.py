@@ -101,6 +101,11 @@ def range_of(tier: str, *, offset: int) -> dict[str, Any]:
         (lambda m: m["tiers"][0].update(layers=[0, 1]), "keeps 2 layers but has 1 widths"),
         (lambda m: m["features"]["categorical"].pop(), "does not make the signature's inputs"),
         (lambda m: m["files"].pop("profile.json"), r"no digest for profile\.json"),
+        (
+            lambda m: m["tiers"][0]["quality"].update(value=0.7051),
+            r"manifest\.json: expected sha256 .* it was changed",
+        ),
+        (lambda m: m.pop("sha256"), r"manifest\.json: expected sha256 None"),
         (lambda m: m.update(layout="d"), "needs the machine that packed its weights"),
         (lambda m: m["weights"].append(range_of("w4", offset=2**40)), "ends beyond the"),
         (lambda m: m["weights"].append(range_of("w5", offset=0)), r"of unknown tiers \['w5'\]"),

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from elastier_contract.bundle import MANIFEST_FILE, Bundle, digest_file
+from elastier_contract.bundle import MANIFEST_FILE, Bundle, digest_file, digest_manifest
 from elastier_contract.features import NUMERIC, FeatureSchema, NumericColumn
 from elastier_contract.layout import Layout
 from elastier_exporter.measuring import Measuring
@@ -37,11 +37,11 @@ def spoiled_slice(weight: str, *, row: int) -> Callable[[TierSlicer, Submodel], 
 
 
 def redigest(bundle: Path) -> None:
-    """Let the manifest agree with what was done to the other files."""
+    """Let the manifest agree with itself, and with what was done to the other files."""
     path = bundle / MANIFEST_FILE
-    manifest = json.loads(path.read_bytes())
-    manifest["files"] = {name: digest_file(bundle / name).model_dump() for name in manifest["files"]}
-    path.write_text(json.dumps(manifest))
+    document = json.loads(path.read_bytes())
+    document["files"] = {name: digest_file(bundle / name).model_dump() for name in document["files"]}
+    path.write_text(json.dumps(document | {"sha256": digest_manifest(document)}))
 
 
 def write_wide_bundle(out: Path, *, layout: Layout = "d") -> tuple[Ranker, Bundle]:

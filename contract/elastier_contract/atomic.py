@@ -45,7 +45,19 @@ def folder(path: Path) -> Iterator[Path]:
 
     On an error inside the block nothing changes at `path`.
     """
-    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link at `path` itself
+    path = _absolute(path)
+    with scratch(path) as staging:
+        yield staging
+        _sync_tree(staging)
+        staging.chmod(0o755)
+        _swap_in(staging, path)
+    _sync(path.parent)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, which is gone in the end; after a kill, with the next write to `path`."""
+    path = _absolute(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.staging-"))
     descriptor = os.open(staging, os.O_RDONLY)
@@ -53,13 +65,13 @@ def folder(path: Path) -> Iterator[Path]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         _remove_leftovers(path, keep=staging)
         yield staging
-        _sync_tree(staging)
-        staging.chmod(0o755)
-        _swap_in(staging, path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         os.close(descriptor)
-    _sync(path.parent)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link at `path` itself
 
 
 def _swap_in(staging: Path, path: Path) -> None:

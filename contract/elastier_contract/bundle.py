@@ -122,19 +122,35 @@ def seal(folder: Path, profile: LatencyProfile, **fields: Any) -> Manifest:
     return manifest
 
 
-def resealed_bundle(bundle: Bundle, profile: LatencyProfile) -> None:
+@contextmanager
+def held_bundle(path: Path) -> Iterator[Bundle]:
+    """Open a bundle in a folder of links beside it: it stays what it is though another takes its place meanwhile.
+
+    Raises:
+        BundleError: As `open_bundle`, or it was replaced at that very moment.
+    """
+    manifest = open_bundle(path).manifest
+    with atomic.scratch(path) as folder:
+        for name in (MANIFEST_FILE, *manifest.files):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            _link(path / name, folder / name)
+        yield open_bundle(folder)
+
+
+def reseal_bundle(path: Path, profile: LatencyProfile) -> None:
     """Replace the profile of a bundle, all or nothing; its other files are not copied where links can be made.
 
     Raises:
-        BundleError: The profile is of other tiers.
+        BundleError: No sound bundle there, or the profile is of other tiers.
     """
-    manifest = bundle.manifest
-    fields = {name: getattr(manifest, name) for name in Manifest.model_fields if name not in SEALED}
-    with new_bundle(bundle.path) as folder:
-        for name in manifest.files:
+    with held_bundle(path) as bundle, new_bundle(path) as folder:
+        for name in bundle.manifest.files:
             if name != PROFILE_FILE:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 _link(bundle.path / name, folder / name)
+        fields = {
+            name: getattr(bundle.manifest, name) for name in Manifest.model_fields if name not in SEALED
+        }
         seal(folder, profile, **fields)
 
 

@@ -2,7 +2,7 @@
 
 import onnxruntime as ort
 
-from elastier_contract.bundle import Bundle, open_bundle, resealed_bundle
+from elastier_contract.bundle import Bundle, open_bundle, reseal_bundle
 from elastier_contract.machine import describe_machine
 from elastier_contract.profile import LatencyProfile, measure_profile
 from elastier_contract.progress import Progress, no_progress
@@ -39,5 +39,5 @@ def replace_profile(bundle: Bundle, profile: LatencyProfile) -> Bundle:
     Raises:
         BundleError: The profile is of other tiers.
     """
-    resealed_bundle(bundle, profile)
+    reseal_bundle(bundle.path, profile)
     return open_bundle(bundle.path)

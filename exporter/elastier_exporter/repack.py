@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from elastier_contract.bundle import SEALED, Bundle, new_bundle, open_bundle, seal
-from elastier_contract.layout import Layout
+from elastier_contract.bundle import SEALED, Bundle, held_bundle, new_bundle, open_bundle, seal
+from elastier_contract.errors import BundleCorruptError
+from elastier_contract.layout import WEIGHTS_FILE, Layout
 from elastier_contract.machine import describe_machine
 from elastier_contract.manifest import Manifest
 from elastier_contract.progress import Progress, no_progress
@@ -32,10 +34,9 @@ def repack_bundle(
         BundleError: No sound bundle there.
         GraphError: ONNX Runtime refuses a graph.
     """
-    bundle = open_bundle(path)
-    manifest = bundle.manifest
-    told = _counter(progress, len(manifest.tiers))
-    with new_bundle(path if out is None else out) as folder:
+    with held_bundle(path) as bundle, new_bundle(path if out is None else out) as folder:
+        manifest = bundle.manifest
+        told = _counter(progress, len(manifest.tiers))
         graphs = ((tier.name, load_tier(bundle, tier)) for tier in reversed(manifest.tiers))
         weights = write_tiers(folder, graphs, layout, told)
         kept = {name: getattr(manifest, name) for name in Manifest.model_fields if name not in SEALED}
@@ -55,9 +56,33 @@ def repack_bundle(
 
 
 def load_tier(bundle: Bundle, tier: Tier) -> ir.Model:
-    """The plain graph of a tier; its raw weights are read from the bundle when they are asked for."""
-    model = ir.load(bundle.path / (tier.plain or tier.graph))
-    ir.external_data.set_base_dir(model.graph, bundle.path)
+    """The plain graph of a tier; its raw weights are mapped from the bundle.
+
+    Raises:
+        BundleCorruptError: The graph refers to something else than a range of the bundle's weights file.
+    """
+    graph = tier.plain or tier.graph
+    model = ir.load(bundle.path / graph)
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor):
+            if str(tensor.location) != WEIGHTS_FILE:
+                raise BundleCorruptError(
+                    f"{graph}: expected {name!r} in {WEIGHTS_FILE}, got {tensor.location}"
+                )
+            try:
+                mapped = np.memmap(
+                    bundle.weights_path,
+                    dtype=tensor.dtype.numpy(),
+                    mode="r",
+                    offset=tensor.offset or 0,
+                    shape=tuple(tensor.shape.numpy()),
+                )
+            except (ValueError, OverflowError) as error:
+                raise BundleCorruptError(
+                    f"{graph}: {name!r} is no range of {WEIGHTS_FILE}: {error}"
+                ) from error
+            value.const_value = ir.Tensor(mapped, name=name)
     return model
 
 

@@ -40,15 +40,14 @@ def bench_bundle(
 
 
 def _show(found: dict[str, Any], tiers: int) -> None:
-    memory, ratios, processes = found["memory"], found["ratios"], found["processes"]
-    table = Table("", "memory, MiB", "load a tier, ms", title="memory over the process before")
+    table = Table("", "memory, MiB", title="memory over the process before")
     for key, label in (
         ("largest", "the largest tier alone"),
         ("shared", f"all {tiers} tiers, shared"),
         ("separate", f"all {tiers} tiers, separate files"),
+        ("processes", f"{found['processes']} processes of all tiers"),
     ):
-        table.add_row(label, f"{memory[key]['pss_bytes'] / MIB:.1f}", f"{memory[key]['load_s'] * 1e3:.1f}")
-    table.add_row(f"{processes['count']} processes of all tiers", f"{processes['pss_bytes'] / MIB:.1f}", "")
+        table.add_row(label, f"{found[f'pss_{key}_bytes'] / MIB:.1f}")
     times = Table("tier", "rows", "shared, ms", "separate, ms", "ratio", title="median latency")
     for row in found["latency"]:
         times.add_row(
@@ -59,13 +58,17 @@ def _show(found: dict[str, Any], tiers: int) -> None:
             f"{row['ratio']:.3f}" + ("" if row["same_bits"] else ", other answers"),
         )
     console.print(table, times)
-    weights = found["weights"]
-    console.print(
-        f"all tiers to the largest alone: {ratios['shared_to_largest']}\n"
-        f"{processes['count']} processes to one: {ratios['processes_to_one']}\n"
-        f"latency, shared to separate: median {ratios['latency']['median']}, largest {ratios['latency']['largest']}\n"
-        f"weights.bin to the raw weights of the largest tier: {weights['file_to_ta_raw']}; "
-        f"largest graph {weights['largest_graph_bytes']:,} bytes",
-        markup=False,
-        soft_wrap=True,
-    )
+    ratios = ", ".join(f"{ratio} at {rows} rows" for rows, ratio in found["latency_ratio"].items())
+    speedup = ", ".join(f"{ratio}× at {rows} rows" for rows, ratio in found["speedup_smallest"].items())
+    lines = [
+        f"all tiers to the largest alone: {found['pss_ratio']}",
+        f"{found['processes']} processes to one: {found['pss_processes_ratio']}",
+        f"latency, shared to separate, median over tiers: {ratios}; worst {found['latency_ratio_worst']}",
+        f"loading a tier: {found['load_seconds_per_tier'] * 1e3:.1f} ms, "
+        f"from a file of its own {found['load_seconds_per_separate_tier'] * 1e3:.1f} ms",
+        f"the smallest tier is faster than the largest {speedup}, "
+        f"with 1/{found['flop_ratio_smallest']} of the operations",
+        f"weights.bin to the parameters of the largest tier: {found['weights_ratio']}; "
+        f"largest graph {found['graph_bytes_max']:,} bytes",
+    ]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)

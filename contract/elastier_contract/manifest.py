@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from elastier_contract.features import FeatureSchema
 from elastier_contract.layout import WEIGHTS_FILE, Layout
@@ -58,6 +58,8 @@ class Provenance(FrozenModel):
     data_sha256: str
     versions: dict[str, str]
     """Library → version, of those that trained and exported."""
+    slice_seconds_per_tier: NonNegativeFloat | None = None
+    """What a tier took to write once the TA was exported, packing included; None where nothing was sliced."""
 
 
 class Manifest(FrozenModel):

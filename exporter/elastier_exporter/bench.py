@@ -48,7 +48,7 @@ def bench_bundle(
         progress: Told after every process.
 
     Returns:
-        `memory`, `latency`, `weights`: see docs/bundle-format.md.
+        Sizes in bytes over the process before, ratios, and under `latency` every tier at every number of rows.
 
     Raises:
         BundleError: A process cannot open a tier, or says nothing in time.
@@ -81,17 +81,20 @@ def bench_bundle(
         latency = _latencies(bundle, Path(scratch), threads, runs)
         told("latency")
     memory = {name: _medians(rows) for name, rows in found.items()}
+    shared = memory["shared"]["pss_bytes"]
     return {
-        "memory": memory,
-        "processes": {"count": PROCESSES, "pss_bytes": _median(together)},
-        "ratios": {
-            "shared_to_largest": _ratio(memory["shared"]["pss_bytes"], memory["largest"]["pss_bytes"]),
-            "shared_to_separate": _ratio(memory["shared"]["pss_bytes"], memory["separate"]["pss_bytes"]),
-            "processes_to_one": _ratio(_median(together), memory["shared"]["pss_bytes"]),
-            "latency": _latency_ratios(latency),
-        },
+        "tiers": [tier.name for tier in bundle.manifest.tiers],
+        **{f"pss_{name}_bytes": row["pss_bytes"] for name, row in memory.items()},
+        "pss_ratio": _ratio(shared, memory["largest"]["pss_bytes"]),
+        "processes": PROCESSES,
+        "pss_processes_bytes": _median(together),
+        "pss_processes_ratio": _ratio(_median(together), shared),
+        "load_seconds_per_tier": memory["shared"]["load_s"],
+        "load_seconds_per_separate_tier": memory["separate"]["load_s"],
+        **_latency_ratios(latency),
+        **_speedup(bundle, latency),
+        **_weights(bundle),
         "latency": latency,
-        "weights": _weights(bundle),
         "machine": bundle.profile.machine.model_dump(),
         "runs": runs,
         "threads": threads,
@@ -100,15 +103,29 @@ def bench_bundle(
 
 
 def _weights(bundle: Bundle) -> dict[str, Any]:
-    """Sizes of files, and of the TA's raw weights by themselves."""
+    """Size of the weights file against the TA's raw weights, of the largest graph, and what slicing took."""
     manifest = bundle.manifest
-    ta = manifest.tiers[-1].name
-    raw = sum(weight.bytes for weight in manifest.weights if weight.kind == "raw" and ta in weight.tiers)
+    ta = manifest.tiers[-1]
+    file_bytes = bundle.weights_path.stat().st_size
     return {
-        "file_bytes": bundle.weights_path.stat().st_size,
-        "ta_raw_bytes": raw,
-        "file_to_ta_raw": _ratio(bundle.weights_path.stat().st_size, raw),
-        "largest_graph_bytes": max(bundle.graph_path(tier).stat().st_size for tier in manifest.tiers),
+        "weights_bytes": file_bytes,
+        "weights_ratio": _ratio(file_bytes, ta.parameters * 4),
+        "graph_bytes_max": max(
+            (bundle.path / path).stat().st_size for tier in manifest.tiers for path in tier.graphs
+        ),
+        "slice_seconds_per_tier": manifest.provenance.slice_seconds_per_tier,
+    }
+
+
+def _speedup(bundle: Bundle, latency: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many times faster the smallest tier is than the largest, by rows, and the ratio of their operations."""
+    small, large = bundle.manifest.tiers[0], bundle.manifest.tiers[-1]
+    times = {(row["tier"], row["rows"]): row["shared_p50_ms"] for row in latency}
+    return {
+        "speedup_smallest": {
+            str(rows): _ratio(times[large.name, rows], times[small.name, rows]) for rows in ROWS
+        },
+        "flop_ratio_smallest": _ratio(large.flops_per_row, small.flops_per_row),
     }
 
 
@@ -205,7 +222,11 @@ def _ratio(value: float, base: float) -> float | None:
     return round(value / base, 4) if base > 0 else None
 
 
-def _latency_ratios(latency: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Median and largest ratio of a shared tier's latency to its own file's."""
-    ratios = [row["ratio"] for row in latency]
-    return {"median": _median(ratios), "largest": max(ratios)}
+def _latency_ratios(latency: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Ratio of a shared tier's latency to its own file's: by rows the median over tiers, and the worst of all."""
+    return {
+        "latency_ratio": {
+            str(rows): _median([row["ratio"] for row in latency if row["rows"] == rows]) for rows in ROWS
+        },
+        "latency_ratio_worst": max(row["ratio"] for row in latency),
+    }

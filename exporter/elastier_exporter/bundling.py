@@ -1,12 +1,12 @@
 """From a nested model to a bundle: write the tiers, compare them with torch, judge, measure, seal."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import onnx_ir as ir
 import onnxruntime as ort
 import torch
 from pydantic import ValidationError
@@ -84,7 +84,12 @@ def make_bundle(
     told = _counter(progress, 1 + 2 * len(ladder.names))
     machine = describe_machine(ort.__version__)
     with new_bundle(out) as folder:
-        weights = write_tiers(folder, _graphs(material, ladder, layout, told), layout, told)
+        slicer = _slicer(material, ladder, layout)
+        told("TA")
+        start = time.perf_counter()
+        graphs = ((name, slicer.slice(submodel)) for name, submodel in reversed(ladder.students.items()))
+        weights = write_tiers(folder, graphs, layout, told)
+        slice_s = (time.perf_counter() - start) / len(ladder.names)
         sessions = {tier: _open(folder, tier, layout, measuring.threads) for tier in ladder.names}
         tiers = [
             _judge(tier, submodel, sessions[tier], material, layout, told)
@@ -116,7 +121,7 @@ def make_bundle(
             tiers=tuple(tiers),
             weights=weights,
             packed_on=machine if layout == "d" else None,
-            provenance=_with_libraries(material.provenance),
+            provenance=_with_libraries(material.provenance, slice_s),
         )
     return open_bundle(out)
 
@@ -148,16 +153,11 @@ def by_cost(model: NestedModel, ladder: Ladder) -> Ladder:
     return Ladder(students={name: ladder.students[name] for name in sorted(costs, key=costs.__getitem__)})
 
 
-def _graphs(
-    material: Material, ladder: Ladder, layout: Layout, told: Callable[[str], None]
-) -> Iterator[tuple[str, ir.Model]]:
-    """The graph of every tier, from the TA's, which is exported once; the largest first."""
+def _slicer(material: Material, ladder: Ladder, layout: Layout) -> TierSlicer:
+    """The TA, exported once, from whose graph every tier comes."""
     model = material.model
     ta = export_graph(model.extract(model.full), material.signature)
-    told("TA")
-    slicer = TierSlicer(ta, model, ladder.submodels, layout)
-    for name, submodel in reversed(ladder.students.items()):
-        yield name, slicer.slice(submodel)
+    return TierSlicer(ta, model, ladder.submodels, layout)
 
 
 def _open(folder: Path, tier: str, layout: Layout, threads: int) -> ort.InferenceSession:
@@ -204,9 +204,11 @@ def _judge(
     )
 
 
-def _with_libraries(provenance: Provenance) -> Provenance:
+def _with_libraries(provenance: Provenance, slice_s: float) -> Provenance:
     versions: Mapping[str, str] = {library: version(library) for library in _LIBRARIES}
-    return provenance.model_copy(update={"versions": {**provenance.versions, **versions}})
+    return provenance.model_copy(
+        update={"versions": {**provenance.versions, **versions}, "slice_seconds_per_tier": round(slice_s, 4)}
+    )
 
 
 def _counter(progress: Progress, total: int) -> Callable[[str], None]:

@@ -20,16 +20,19 @@ def test_shared_tiers_take_less_than_separate_files_and_answer_alike(tmp_path: P
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
-    memory = {name: row["pss_bytes"] for name, row in found["memory"].items()}
-    assert 0 < memory["largest"] < memory["shared"] < memory["separate"]
-    assert memory["shared"] < found["processes"]["pss_bytes"] < 4 * memory["shared"]
+    assert found["tiers"] == ["w32", "w256", "w1024"]
+    assert 0 < found["pss_largest_bytes"] < found["pss_shared_bytes"] < found["pss_separate_bytes"]
+    assert found["pss_shared_bytes"] < found["pss_processes_bytes"] < 4 * found["pss_shared_bytes"]
     assert [(row["tier"], row["rows"]) for row in found["latency"]] == [
-        (tier, rows) for rows in (1, 32, 200) for tier in ("w32", "w256", "w1024")
+        (tier, rows) for rows in (1, 32, 200) for tier in found["tiers"]
     ]
     assert all(row["same_bits"] and row["ratio"] > 0 for row in found["latency"])
-    weights = found["weights"]
-    assert weights["ta_raw_bytes"] < weights["file_bytes"] < 2.3 * weights["ta_raw_bytes"]
-    assert weights["largest_graph_bytes"] < 65536
+    assert found["latency_ratio"].keys() == found["speedup_smallest"].keys() == {"1", "32", "200"}
+    assert max(found["latency_ratio"].values()) <= found["latency_ratio_worst"]
+    assert found["flop_ratio_smallest"] > 20
+    assert 2 < found["weights_ratio"] < 2.3
+    assert found["graph_bytes_max"] < 65536
+    assert found["slice_seconds_per_tier"] > 0
 
 
 def test_a_tier_that_cannot_be_opened_is_told(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_every_student_learns_and_answers_from_the_bundle(example: ModuleType, t
     _, _, x_test, y_test = example.split_digits()
     for tier in tiers:
         session = open_session(bundle.path, tier.graph, bundle.manifest.layout, threads=1)
-        logits_RC = run_rows(session, {"pixels": x_test})
+        logits_RC = run_rows(session, {"pixels": x_test.numpy()})
         assert (logits_RC.argmax(axis=1) == y_test.numpy()).mean() == pytest.approx(
             tier.quality.value, abs=2e-3
         )

@@ -152,8 +152,14 @@ class Ranker(nn.Module):
         return _nearest(self.norm_widths[block], width)
 
     def _student_index(self, submodel: Submodel) -> int:
-        if submodel in self.students:
-            return self.students.index(submodel)
+        # Field by field: torch.compile traces no comparison of dataclasses.
+        for index, student in enumerate(self.students):
+            if (
+                student.widths == submodel.widths
+                and student.layers == submodel.layers
+                and student.model_dim == submodel.model_dim
+            ):
+                return index
         return _nearest(self.student_flops, self.flops_per_row(submodel))
 
 

@@ -19,8 +19,8 @@ import torch
 
 from elastier_cli.console import progress_bars
 from elastier_contract.features import CATEGORICAL, NUMERIC, CategoricalColumn, FeatureSchema, NumericColumn
-from elastier_exporter.measuring import Measuring
 from elastier_exporter.own import export_model
+from elastier_exporter.profiling import Measuring
 from elastier_trainer.models.ranker import Ranker
 from elastier_trainer.submodel import Ladder, Submodel, evenly_spaced, student_name
 from elastier_trainer.task import BinaryTask

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +9,7 @@ import typer
 
 from elastier_cli.console import console, print_json, progress_bars
 from elastier_cli.tier_table import ladder_warnings, tier_rows, tier_tables
-
-
-class Layout(StrEnum):
-    """The layouts by name."""
-
-    A = "a"
-    D = "d"
+from elastier_contract.layout import DEFAULT_LAYOUT, Layout
 
 
 def export(
@@ -35,7 +28,7 @@ def export(
         typer.Option(
             help="How weights lie in the bundle: `d` packed for speed, twice the disk; `a` raw, slower, half the disk."
         ),
-    ] = Layout.D,
+    ] = DEFAULT_LAYOUT,
     name: Annotated[str | None, typer.Option(help="The model's name; the run folder's by default.")] = None,
     version: Annotated[str, typer.Option(help="The model's version.")] = "1",
     threads: Annotated[int, typer.Option(help="Threads of one run, for the latency profile.", min=1)] = 1,
@@ -54,7 +47,7 @@ def export(
     elastier export build/run --out build/bundle --tiers build/frontier/tiers.yaml
     """
     from elastier_exporter.export import ExportOptions, export_bundle
-    from elastier_exporter.measuring import Measuring
+    from elastier_exporter.profiling import Measuring
 
     if students is not None and tiers is not None:
         raise typer.BadParameter("--students chooses from the ladder, --tiers replaces it: give one of them")
@@ -63,7 +56,7 @@ def export(
         version=version,
         students=None if students is None else tuple(students.split(",")),
         tiers=tiers,
-        layout=layout.value,
+        layout=layout,
         measuring=Measuring(threads=threads, runs=runs),
         command=shlex.join(["elastier", *sys.argv[1:]]),
     )

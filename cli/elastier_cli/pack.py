@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from elastier_cli.console import console, print_json, progress_bars
-from elastier_cli.export import Layout
 from elastier_cli.tier_table import ladder_warnings, tier_rows, tier_tables
+from elastier_contract.layout import DEFAULT_LAYOUT, Layout
 
 
 def pack(
@@ -19,7 +19,7 @@ def pack(
     ],
     layout: Annotated[
         Layout, typer.Option(help="`d` packs weights for speed, `a` keeps them raw, half the disk.")
-    ] = Layout.D,
+    ] = DEFAULT_LAYOUT,
     threads: Annotated[int, typer.Option(help="Threads of one run, for the latency profile.", min=1)] = 1,
     runs: Annotated[int, typer.Option(help="Timed runs per tier and batch size.", min=1)] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
@@ -31,14 +31,14 @@ def pack(
 
     elastier pack tiers.yaml --out build/bundle
     """
-    from elastier_exporter.measuring import Measuring
     from elastier_exporter.pack import pack_bundle
+    from elastier_exporter.profiling import Measuring
 
     with progress_bars() as progress:
         bundle = pack_bundle(
             file,
             out,
-            layout=layout.value,
+            layout=layout,
             measuring=Measuring(threads=threads, runs=runs),
             command=shlex.join(["elastier", *sys.argv[1:]]),
             progress=progress,

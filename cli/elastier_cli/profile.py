@@ -27,8 +27,7 @@ def profile(
     """
     from elastier_contract.bundle import open_bundle
     from elastier_contract.profile import uneven_points
-    from elastier_exporter.measuring import Measuring
-    from elastier_exporter.profiling import profile_bundle, replace_profile
+    from elastier_exporter.profiling import Measuring, profile_bundle, replace_profile
 
     opened = open_bundle(bundle)
     with progress_bars() as progress:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from elastier_cli.console import console, print_json, progress_bars
-from elastier_cli.export import Layout
 from elastier_cli.tier_table import weight_bytes
+from elastier_contract.layout import DEFAULT_LAYOUT, Layout
 
 
 def repack(
@@ -17,7 +17,7 @@ def repack(
     ] = None,
     layout: Annotated[
         Layout, typer.Option(help="`d` packs the weights, `a` takes packed ones out.")
-    ] = Layout.D,
+    ] = DEFAULT_LAYOUT,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Pack a bundle's weights for the ONNX Runtime and the processor that are here.
@@ -31,13 +31,13 @@ def repack(
     from elastier_exporter.repack import repack_bundle
 
     with progress_bars() as progress:
-        repacked = repack_bundle(bundle, out, layout=layout.value, progress=progress)
+        repacked = repack_bundle(bundle, out, layout=layout, progress=progress)
     found = weight_bytes(repacked)
     if as_json:
-        print_json({"bundle": str(repacked.path), "layout": layout.value, "weight_bytes": found})
+        print_json({"bundle": str(repacked.path), "layout": layout, "weight_bytes": found})
     else:
         console.print(
-            f"{repacked.path}: layout {layout.value}, {found['raw']:,} bytes raw, {found['packed']:,} packed",
+            f"{repacked.path}: layout {layout}, {found['raw']:,} bytes raw, {found['packed']:,} packed",
             markup=False,
             soft_wrap=True,
         )

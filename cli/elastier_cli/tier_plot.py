@@ -1,7 +1,6 @@
 """The tiers of a bundle as a picture: quality over latency."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from elastier_cli.tier_table import SHOWN_ROWS, metric_label, tier_rows
 from elastier_contract import atomic
 from elastier_contract.bundle import Bundle
+from elastier_trainer.frontier.pareto import Point, pareto_front
 
 BLUE, GREY = "#1f6fb4", "#9a9a9a"
 FORMATS = ("png", "svg", "pdf")
@@ -41,19 +41,10 @@ def plot_tiers(path: Path, bundle: Bundle) -> None:
     atomic.write_file(path, content.getvalue())
 
 
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of points that no faster one equals or beats in quality, from the fastest on."""
-    front: list[int] = []
-    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if not front or points[index][1] > points[front[-1]][1]:
-            front.append(index)
-    return front
-
-
 def _draw(axes: Any, rows: list[dict[str, Any]], request: int) -> None:
     metric = rows[0]["metric"]
     points = [(row["p50_ms"][request], row[metric]) for row in rows]
-    front = pareto(points)
+    front = pareto_front([Point(*point) for point in points])
     reach = [
         [value - row[f"{metric}_low"] for (_, value), row in zip(points, rows, strict=True)],
         [row[f"{metric}_high"] - value for (_, value), row in zip(points, rows, strict=True)],

@@ -8,7 +8,7 @@ unpickled.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -63,14 +63,7 @@ def open_bundle(path: Path) -> Bundle:
         BundlePathError: A path in the manifest leaves the folder, or a file is a link.
         BundleCorruptError: A file is missing, or not what the manifest says.
     """
-    if not path.is_dir():
-        raise BundleNotFoundError(
-            f"expected a bundle folder at {path}, found {'a file' if path.exists() else 'nothing'}"
-        )
-    if not (path / MANIFEST_FILE).is_file():
-        raise BundleNotFoundError(f"expected {MANIFEST_FILE} in {path}, found none: not a bundle")
-    document = _read_json(path / MANIFEST_FILE)
-    manifest = _as_manifest(document)
+    manifest, document = _read_manifest(path)
     for name, digest in manifest.files.items():
         _verify_file(path, name, digest)
     bundle = Bundle(path=path, manifest=manifest, profile=_read_profile(path, manifest))
@@ -129,11 +122,9 @@ def held_bundle(path: Path) -> Iterator[Bundle]:
     Raises:
         BundleError: As `open_bundle`, or it was replaced at that very moment.
     """
-    manifest = open_bundle(path).manifest
+    manifest, _ = _read_manifest(path)
     with atomic.scratch(path) as folder:
-        for name in (MANIFEST_FILE, *manifest.files):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            _link(path / name, folder / name)
+        _link_files(path, (MANIFEST_FILE, *manifest.files), folder)
         yield open_bundle(folder)
 
 
@@ -144,14 +135,19 @@ def reseal_bundle(path: Path, profile: LatencyProfile) -> None:
         BundleError: No sound bundle there, or the profile is of other tiers.
     """
     with held_bundle(path) as bundle, new_bundle(path) as folder:
-        for name in bundle.manifest.files:
-            if name != PROFILE_FILE:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                _link(bundle.path / name, folder / name)
-        fields = {
-            name: getattr(bundle.manifest, name) for name in Manifest.model_fields if name not in SEALED
-        }
-        seal(folder, profile, **fields)
+        _link_files(bundle.path, bundle.manifest.files.keys() - {PROFILE_FILE}, folder)
+        seal(folder, profile, **unsealed(bundle.manifest))
+
+
+def unsealed(manifest: Manifest) -> dict[str, Any]:
+    """A manifest's fields as `seal` takes them."""
+    return {name: getattr(manifest, name) for name in Manifest.model_fields if name not in SEALED}
+
+
+def _link_files(source: Path, names: Iterable[str], folder: Path) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        _link(_plain_file(source, name), folder / name)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -178,6 +174,18 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise BundleCorruptError(f"{path.name}: not valid JSON: {error}") from error
+
+
+def _read_manifest(path: Path) -> tuple[Manifest, Mapping[str, Any]]:
+    """The manifest of the bundle at `path`, and the document that it was read from."""
+    if not path.is_dir():
+        raise BundleNotFoundError(
+            f"expected a bundle folder at {path}, found {'a file' if path.exists() else 'nothing'}"
+        )
+    if not (path / MANIFEST_FILE).is_file():
+        raise BundleNotFoundError(f"expected {MANIFEST_FILE} in {path}, found none: not a bundle")
+    document = _read_json(path / MANIFEST_FILE)
+    return _as_manifest(document), document
 
 
 def _as_manifest(content: Any) -> Manifest:
@@ -230,7 +238,8 @@ def _check_profile(profile: LatencyProfile, manifest: Manifest) -> None:
         )
 
 
-def _verify_file(folder: Path, name: str, digest: FileDigest) -> None:
+def _plain_file(folder: Path, name: str) -> Path:
+    """Where a file that the manifest names lies, if that is a plain file inside the bundle."""
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts or "\\" in name or "\0" in name:
         raise BundlePathError(f"{MANIFEST_FILE}: path {name!r} leaves the bundle")
@@ -241,6 +250,11 @@ def _verify_file(folder: Path, name: str, digest: FileDigest) -> None:
             raise BundlePathError(f"{name}: expected a plain file, found a link")
     if not path.is_file():
         raise BundleCorruptError(f"{name}: the manifest names it, but it is missing")
+    return path
+
+
+def _verify_file(folder: Path, name: str, digest: FileDigest) -> None:
+    path = _plain_file(folder, name)
     size = path.stat().st_size
     if size != digest.bytes:
         raise BundleCorruptError(f"{name}: expected {digest.bytes} bytes, found {size}")

@@ -6,9 +6,14 @@ from typing import Literal
 Layout = Literal["a", "d"]
 """A: tiers run on the raw weights. D: on weights packed for matrix products, which lie in the file too."""
 
+DEFAULT_LAYOUT: Layout = "d"
+
 WEIGHTS_FILE = "weights.bin"
 ALIGNMENT_BYTES = 4096
 """Weights begin on a page, so that every session maps the same pages."""
+
+INLINE_BYTES = 256
+"""Shorter initializers stay in the graph: ONNX Runtime must read shapes and axes before it opens other files."""
 
 GRAPH_OPTIMIZATION = 2
 """ONNX Runtime's extended level: above it graphs are laid out for one processor, and packed weights depend on that."""
@@ -31,6 +36,19 @@ def session_config(layout: Layout, folder: Path) -> dict[str, str]:
         # A spinning pool per tier would steal the cores from the tier that runs.
         "session.intra_op.allow_spinning": "0",
         **_SESSION_CONFIG[layout],
+    }
+
+
+def packing_config(blob: str) -> dict[str, str]:
+    """Further entries under which a session with an `optimized_model_filepath` leaves its packed weights.
+
+    Args:
+        blob: The file beside the optimized model that they are left in, with its other weights.
+    """
+    return {
+        "session.optimized_model_external_initializers_file_name": blob,
+        "session.optimized_model_external_initializers_min_size_in_bytes": str(INLINE_BYTES),
+        "session.save_external_prepacked_constant_initializers": "1",
     }
 
 

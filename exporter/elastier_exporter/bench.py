@@ -14,12 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_high
 from typing import Any
 
 from elastier_contract.bundle import Bundle
 from elastier_contract.errors import BundleError
-from elastier_contract.progress import Progress, no_progress
-from elastier_exporter.unpack import unpack_tier
+from elastier_contract.progress import Progress, counted, no_progress
+from elastier_exporter.unpack import write_alone
 
 ROWS = (1, 32, 200)
 PROCESSES = 4
@@ -59,16 +60,10 @@ def bench_bundle(
         "shared": _Job(kind="shared", tiers=names),
         "separate": _Job(kind="separate", tiers=names),
     }
-    total, done = len(jobs) * repeats + repeats + 1, 0
-
-    def told(detail: str) -> None:
-        nonlocal done
-        done += 1
-        progress("bench", done, total, detail)
-
+    told = counted(progress, "bench", len(jobs) * repeats + repeats + 1)
     with tempfile.TemporaryDirectory(prefix="elastier-bench-") as scratch:
-        for name in names:
-            unpack_tier(bundle.path, name, Path(scratch) / f"{name}.onnx")
+        for tier in bundle.manifest.tiers:
+            write_alone(bundle, tier, Path(scratch) / f"{tier.name}.onnx")
         found: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
         together: list[float] = []
         for _ in range(repeats):  # in turn, so that drift of the machine hits all alike
@@ -87,8 +82,8 @@ def bench_bundle(
         **{f"pss_{name}_bytes": row["pss_bytes"] for name, row in memory.items()},
         "pss_ratio": _ratio(shared, memory["largest"]["pss_bytes"]),
         "processes": PROCESSES,
-        "pss_processes_bytes": _median(together),
-        "pss_processes_ratio": _ratio(_median(together), shared),
+        "pss_processes_bytes": median_high(together),
+        "pss_processes_ratio": _ratio(median_high(together), shared),
         "load_seconds_per_tier": memory["shared"]["load_s"],
         "load_seconds_per_separate_tier": memory["separate"]["load_s"],
         **_latency_ratios(latency),
@@ -146,7 +141,6 @@ def _latencies(bundle: Bundle, scratch: Path, threads: int, runs: int) -> list[d
     order = {
         "shared": _order(bundle, scratch, _Job(kind="shared", tiers=names), threads),
         "separate": _order(bundle, scratch, _Job(kind="separate", tiers=names), threads),
-        "signature": bundle.manifest.signature.model_dump(mode="json"),
         "rows": ROWS,
         "runs": runs,
     }
@@ -210,12 +204,7 @@ def _ask(process: subprocess.Popen[str], question: str) -> Any:
 
 
 def _medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {key: _median([row[key] for row in rows]) for key in rows[0]}
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
+    return {key: median_high([row[key] for row in rows]) for key in rows[0]}
 
 
 def _ratio(value: float, base: float) -> float | None:
@@ -226,7 +215,7 @@ def _latency_ratios(latency: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Ratio of a shared tier's latency to its own file's: by rows the median over tiers, and the worst of all."""
     return {
         "latency_ratio": {
-            str(rows): _median([row["ratio"] for row in latency if row["rows"] == rows]) for rows in ROWS
+            str(rows): median_high([row["ratio"] for row in latency if row["rows"] == rows]) for rows in ROWS
         },
         "latency_ratio_worst": max(row["ratio"] for row in latency),
     }

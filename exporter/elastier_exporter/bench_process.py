@@ -36,7 +36,7 @@ def open_all(order: dict[str, Any]) -> dict[str, ort.InferenceSession]:
     }
 
 
-def measure_memory(order: dict[str, Any]) -> dict[str, float]:
+def measure_memory(order: dict[str, Any]) -> None:
     """Open and run all ordered tiers; memory over what the process had before, and seconds a tier."""
     inputs = Signature.model_validate(order["signature"], strict=False).sample_inputs(
         8, np.random.default_rng(0)
@@ -52,13 +52,12 @@ def measure_memory(order: dict[str, Any]) -> dict[str, float]:
     answer = {"pss_bytes": float(pss_bytes() - base), "load_s": load_s}
     print(json.dumps(answer), flush=True)
     sys.stdin.read()  # the sessions live until the others were asked too
-    return answer
 
 
 def measure_latency(order: dict[str, Any]) -> None:
     """Time each tier shared and by itself, in turn, at every number of rows."""
     shared, separate = open_all(order["shared"]), open_all(order["separate"])
-    signature = Signature.model_validate(order["signature"], strict=False)
+    signature = Signature.model_validate(order["shared"]["signature"], strict=False)
     print(json.dumps({"ready": True}), flush=True)
     sys.stdin.readline()
     found = []

@@ -14,17 +14,16 @@ from torch import Tensor
 
 from elastier_contract.bundle import Bundle, new_bundle, open_bundle, seal
 from elastier_contract.features import FeatureSchema
-from elastier_contract.layout import Layout
+from elastier_contract.layout import DEFAULT_LAYOUT, Layout
 from elastier_contract.machine import describe_machine
 from elastier_contract.manifest import Manifest, Provenance
-from elastier_contract.profile import measure_profile
-from elastier_contract.progress import Progress, no_progress
+from elastier_contract.progress import Progress, counted, no_progress
 from elastier_contract.signature import Signature
 from elastier_contract.tier import Quality, Tier
 from elastier_exporter.errors import GraphError, NamingError
-from elastier_exporter.measuring import Measuring
 from elastier_exporter.parity import arrays_of, check_parity
-from elastier_exporter.session import open_session, run_rows, runner
+from elastier_exporter.profiling import Measuring, time_tiers
+from elastier_exporter.session import open_session, run_rows
 from elastier_exporter.slicing import TierSlicer
 from elastier_exporter.tiers import graphs_of, write_tiers
 from elastier_exporter.torch_export import export_graph
@@ -32,7 +31,6 @@ from elastier_trainer.submodel import Inputs, Ladder, NestedModel, Submodel, par
 from elastier_trainer.task import Task
 from elastier_trainer.trained import TaskRecord
 
-DEFAULT_LAYOUT: Layout = "d"
 _LIBRARIES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 
 
@@ -81,7 +79,7 @@ def make_bundle(
         ParityError: A tier does not answer as torch does.
     """
     ladder = by_cost(material.model, material.ladder)
-    told = _counter(progress, 1 + 2 * len(ladder.names))
+    told = counted(progress, "export", 1 + 2 * len(ladder.names))
     machine = describe_machine(ort.__version__)
     with new_bundle(out) as folder:
         slicer = _slicer(material, ladder, layout)
@@ -95,14 +93,7 @@ def make_bundle(
             _judge(tier, submodel, sessions[tier], material, layout, told)
             for tier, submodel in ladder.students.items()
         ]
-        profile = measure_profile(
-            runner(sessions, material.signature),
-            ladder.names,
-            machine=machine,
-            threads=measuring.threads,
-            runs=measuring.runs,
-            progress=progress,
-        )
+        profile = time_tiers(sessions, material.signature, measuring, progress)
         record = material.record
         scale = (record.label_mean, record.label_std) if record.name == "regression" else (None, None)
         seal(
@@ -162,7 +153,7 @@ def _slicer(material: Material, ladder: Ladder, layout: Layout) -> TierSlicer:
 
 def _open(folder: Path, tier: str, layout: Layout, threads: int) -> ort.InferenceSession:
     try:
-        return open_session(folder, graphs_of(tier, layout)[0], layout, threads)
+        return open_session(folder, graphs_of(tier, layout).graph, layout, threads)
     except Exception as error:  # ONNX Runtime's errors have no common base but this
         raise GraphError(f"tier {tier!r}: ONNX Runtime refuses its graph: {error}") from error
 
@@ -182,7 +173,7 @@ def _judge(
     logits_RC = torch.from_numpy(run_rows(session, arrays_of(validation.inputs)))
     found = task.evaluate(logits_RC, validation.labels_R)
     told(f"{name} {task.metric} {found.value:.4f}")
-    graph, plain = graphs_of(name, layout)
+    graphs = graphs_of(name, layout)
     return Tier(
         name=name,
         widths=submodel.widths,
@@ -190,8 +181,8 @@ def _judge(
         model_dim=submodel.model_dim or None,
         parameters=parameter_count(model, submodel),
         flops_per_row=model.flops_per_row(submodel),
-        graph=graph,
-        plain=plain,
+        graph=graphs.graph,
+        plain=graphs.plain,
         quality=Quality(
             metric=task.metric,
             value=found.value,
@@ -209,14 +200,3 @@ def _with_libraries(provenance: Provenance, slice_s: float) -> Provenance:
     return provenance.model_copy(
         update={"versions": {**provenance.versions, **versions}, "slice_seconds_per_tier": round(slice_s, 4)}
     )
-
-
-def _counter(progress: Progress, total: int) -> Callable[[str], None]:
-    done = 0
-
-    def told(detail: str) -> None:
-        nonlocal done
-        done += 1
-        progress("export", done, total, detail)
-
-    return told

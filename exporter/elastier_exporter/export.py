@@ -5,20 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from elastier_contract.bundle import Bundle
-from elastier_contract.layout import Layout
+from elastier_contract.layout import DEFAULT_LAYOUT, Layout
 from elastier_contract.manifest import OUTPUT, Provenance
 from elastier_contract.progress import Progress, no_progress
 from elastier_contract.signature import Signature, TensorSpec
 from elastier_exporter.bundling import (
-    DEFAULT_LAYOUT,
     Material,
     Validation,
     check_name,
     make_bundle,
 )
 from elastier_exporter.errors import TierError
-from elastier_exporter.measuring import Measuring
 from elastier_exporter.parity import invented_rows
+from elastier_exporter.profiling import Measuring
 from elastier_trainer.data.dataset import Dataset
 from elastier_trainer.data.load import load_dataset
 from elastier_trainer.errors import DataError

@@ -8,19 +8,18 @@ import torch
 from torch import Tensor
 
 from elastier_contract.bundle import Bundle
-from elastier_contract.layout import Layout
+from elastier_contract.layout import DEFAULT_LAYOUT, Layout
 from elastier_contract.manifest import OUTPUT, Provenance
 from elastier_contract.progress import Progress, no_progress
 from elastier_contract.signature import NUMPY_DTYPES, Datatype, Signature, TensorSpec
 from elastier_exporter.bundling import (
-    DEFAULT_LAYOUT,
     Material,
     Validation,
     check_name,
     make_bundle,
 )
 from elastier_exporter.errors import SignatureError
-from elastier_exporter.measuring import Measuring
+from elastier_exporter.profiling import Measuring
 from elastier_trainer.submodel import Inputs, Ladder, NestedModel
 from elastier_trainer.task import Task
 from elastier_trainer.trained import TaskRecord

@@ -11,18 +11,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from elastier_contract.layout import GRAPH_OPTIMIZATION, WEIGHTS_FILE, session_attributes, session_config
+from elastier_contract.layout import WEIGHTS_FILE, packing_config
 from elastier_exporter.errors import GraphError
-from elastier_exporter.weights import INLINE_BYTES, Bytes, WeightsFile
+from elastier_exporter.session import session_options
+from elastier_exporter.weights import Bytes, WeightsFile
 
 _GRAPH, _BLOB = "packed.onnx", "packed.bin"
 _PACKED = "prepacked_"
-
-_SESSION_CONFIG = {
-    "session.optimized_model_external_initializers_file_name": _BLOB,
-    "session.optimized_model_external_initializers_min_size_in_bytes": str(INLINE_BYTES),
-    "session.save_external_prepacked_constant_initializers": "1",
-}
 
 
 def pack(folder: Path, plain: str, graph: str, tier: str, file: WeightsFile) -> None:
@@ -49,12 +44,9 @@ def pack(folder: Path, plain: str, graph: str, tier: str, file: WeightsFile) -> 
 
 
 def _optimized(folder: Path, graph: Path, tier: str, scratch: Path) -> tuple[onnx.ModelProto, Bytes]:
-    options = ort.SessionOptions()
-    for name, setting in session_attributes(threads=1).items():
-        setattr(options, name, setting)
-    options.graph_optimization_level = ort.GraphOptimizationLevel(GRAPH_OPTIMIZATION)
+    options = session_options(folder, "d", threads=1)
     options.optimized_model_filepath = str(scratch / _GRAPH)
-    for key, value in {**session_config("d", folder), **_SESSION_CONFIG}.items():
+    for key, value in packing_config(_BLOB).items():
         options.add_session_config_entry(key, value)
     try:
         ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

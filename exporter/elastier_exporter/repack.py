@@ -1,24 +1,22 @@
 """A bundle's weights laid out anew: for this ONNX Runtime and processor, or in the other layout. Needs no torch."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from elastier_contract.bundle import SEALED, Bundle, held_bundle, new_bundle, open_bundle, seal
+from elastier_contract.bundle import Bundle, held_bundle, new_bundle, open_bundle, seal, unsealed
 from elastier_contract.errors import BundleCorruptError
-from elastier_contract.layout import WEIGHTS_FILE, Layout
+from elastier_contract.layout import DEFAULT_LAYOUT, WEIGHTS_FILE, Layout
 from elastier_contract.machine import describe_machine
-from elastier_contract.manifest import Manifest
-from elastier_contract.progress import Progress, no_progress
+from elastier_contract.progress import Progress, counted, no_progress
 from elastier_contract.tier import Tier
 from elastier_exporter.tiers import graphs_of, write_tiers
 
 
 def repack_bundle(
-    path: Path, out: Path | None = None, *, layout: Layout = "d", progress: Progress = no_progress
+    path: Path, out: Path | None = None, *, layout: Layout = DEFAULT_LAYOUT, progress: Progress = no_progress
 ) -> Bundle:
     """Write a bundle again, its weights packed by the ONNX Runtime that is here.
 
@@ -36,22 +34,18 @@ def repack_bundle(
     """
     with held_bundle(path) as bundle, new_bundle(path if out is None else out) as folder:
         manifest = bundle.manifest
-        told = _counter(progress, len(manifest.tiers))
+        told = counted(progress, "repack", len(manifest.tiers))
         graphs = ((tier.name, load_tier(bundle, tier)) for tier in reversed(manifest.tiers))
         weights = write_tiers(folder, graphs, layout, told)
-        kept = {name: getattr(manifest, name) for name in Manifest.model_fields if name not in SEALED}
         changed = {
             "layout": layout,
             "weights": weights,
             "packed_on": describe_machine(ort.__version__) if layout == "d" else None,
             "tiers": tuple(
-                tier.model_copy(
-                    update=dict(zip(("graph", "plain"), graphs_of(tier.name, layout), strict=True))
-                )
-                for tier in manifest.tiers
+                tier.model_copy(update=graphs_of(tier.name, layout)._asdict()) for tier in manifest.tiers
             ),
         }
-        seal(folder, bundle.profile, **(kept | changed))
+        seal(folder, bundle.profile, **(unsealed(manifest) | changed))
     return open_bundle(path if out is None else out)
 
 
@@ -84,14 +78,3 @@ def load_tier(bundle: Bundle, tier: Tier) -> ir.Model:
                 ) from error
             value.const_value = ir.Tensor(mapped, name=name)
     return model
-
-
-def _counter(progress: Progress, total: int) -> Callable[[str], None]:
-    done = 0
-
-    def told(detail: str) -> None:
-        nonlocal done
-        done += 1
-        progress("repack", done, total, detail)
-
-    return told

@@ -36,13 +36,19 @@ _DATATYPES: dict[str, Datatype] = {
 
 def open_session(folder: Path, graph: str, layout: Layout, threads: int) -> ort.InferenceSession:
     """Open a tier's graph, which lies in a bundle's folder."""
+    options = session_options(folder, layout, threads)
+    return ort.InferenceSession(folder / graph, options, providers=["CPUExecutionProvider"])
+
+
+def session_options(folder: Path, layout: Layout, threads: int) -> ort.SessionOptions:
+    """How tiers of a bundle in `folder` are opened."""
     options = ort.SessionOptions()
     for name, setting in session_attributes(threads).items():
         setattr(options, name, setting)
     options.graph_optimization_level = ort.GraphOptimizationLevel(GRAPH_OPTIMIZATION)
     for key, value in session_config(layout, folder).items():
         options.add_session_config_entry(key, value)
-    return ort.InferenceSession(folder / graph, options, providers=["CPUExecutionProvider"])
+    return options
 
 
 def signature_of(tier: str, session: ort.InferenceSession, limits: Mapping[str, Sequence[int]]) -> Signature:

@@ -13,9 +13,11 @@ from elastier_exporter.errors import GraphError
 SPLIT_INPUTS = 256
 """ONNX Runtime packs a matrix in blocks of so many inputs: within one, fewer outputs are a prefix of the bytes."""
 
-_WEIGHT = 1
-"""Position of a matrix product's second operand."""
+_WEIGHT, _BIAS = 1, 2
+"""Positions of a matrix product's operands."""
 _TRANSPOSED = "transB"
+_RANK = 2
+"""Of a matrix."""
 
 
 def is_product(node: ir.Node) -> bool:
@@ -70,9 +72,6 @@ def splittable(weight: ir.Value) -> bool:
     )
 
 
-_RANK = 2
-
-
 def split_inputs(graph: ir.Graph, weight: ir.Value) -> list[tuple[str, slice]]:
     """Multiply by a matrix [N, K] in blocks of its columns, one after the other, each adding to the last.
 
@@ -88,7 +87,7 @@ def split_inputs(graph: ir.Graph, weight: ir.Value) -> list[tuple[str, slice]]:
     lengths = ir.Value(name=f"{weight.name}:inputs")
     lengths.const_value = ir.tensor(sizes, dtype=ir.DataType.INT64, name=lengths.name)
     for value in (*parts, lengths):
-        graph.register_initializer(value) if value is lengths else graph.initializers.add(value)
+        graph.initializers.add(value)
     for use in tuple(weight.uses()):
         _split_product(graph, use.node, parts, lengths)
     graph.initializers.pop(str(weight.name))
@@ -103,7 +102,7 @@ def _split_product(graph: ir.Graph, product: ir.Node, parts: list[ir.Value], len
     for index, piece in enumerate(split.outputs):
         piece.name = f"{output.name}:{index}:inputs"
     nodes = [split]
-    sum_BN = product.inputs[2] if len(product.inputs) > _BIAS else None
+    sum_BN = product.inputs[_BIAS] if len(product.inputs) > _BIAS else None
     for index, part in enumerate(parts):
         operands = [split.outputs[index], part, *([] if sum_BN is None else [sum_BN])]
         step = ir.node("Gemm", operands, {_TRANSPOSED: 1})
@@ -117,9 +116,6 @@ def _split_product(graph: ir.Graph, product: ir.Node, parts: list[ir.Value], len
     output.replace_all_uses_with(sum_BN, replace_graph_outputs=True)
     graph.remove(product, safe=True)
     sum_BN.name = name
-
-
-_BIAS = 2
 
 
 def leave_out(graph: ir.Graph, parameters: AbstractSet[str]) -> None:

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
-from elastier_contract.layout import WEIGHTS_FILE, Layout
+from elastier_contract.layout import INLINE_BYTES, WEIGHTS_FILE, Layout
 from elastier_contract.manifest import WeightRange
 from elastier_exporter.packing import pack
-from elastier_exporter.weights import INLINE_BYTES, WeightsFile, weights_file
+from elastier_exporter.weights import WeightsFile, weights_file
 
 TIERS_FOLDER, PLAIN_FOLDER = "tiers", "plain"
 
@@ -36,18 +37,26 @@ def write_tiers(
         (folder / PLAIN_FOLDER).mkdir()
     with weights_file(folder) as file:
         for name, model in tiers:
-            graph, plain = graphs_of(name, layout)
+            graphs = graphs_of(name, layout)
             _externalize(model, name, file)
-            ir.save(model, folder / (plain or graph))
-            if plain is not None:
-                pack(folder, plain, graph, name, file)
+            ir.save(model, folder / (graphs.plain or graphs.graph))
+            if graphs.plain is not None:
+                pack(folder, graphs.plain, graphs.graph, name, file)
             told(name)
         return file.ranges
 
 
-def graphs_of(tier: str, layout: Layout) -> tuple[str, str | None]:
-    """Paths of a tier's graph in its bundle, and of the graph before it was optimized, if that is another."""
-    return f"{TIERS_FOLDER}/{tier}.onnx", f"{PLAIN_FOLDER}/{tier}.onnx" if layout == "d" else None
+class Graphs(NamedTuple):
+    """Paths of a tier's graphs in its bundle, as `Tier` has them."""
+
+    graph: str
+    plain: str | None
+
+
+def graphs_of(tier: str, layout: Layout) -> Graphs:
+    """Where a tier's graphs lie."""
+    plain = f"{PLAIN_FOLDER}/{tier}.onnx" if layout == "d" else None
+    return Graphs(graph=f"{TIERS_FOLDER}/{tier}.onnx", plain=plain)
 
 
 def _externalize(model: ir.Model, tier: str, file: WeightsFile) -> None:

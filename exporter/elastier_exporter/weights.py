@@ -20,9 +20,6 @@ from elastier_contract.manifest import WeightKind, WeightRange
 
 Bytes = NDArray[np.uint8]
 
-INLINE_BYTES = 256
-"""Shorter initializers stay in the graph: ONNX Runtime must read shapes and axes before it opens other files."""
-
 _SMALL_ALIGNMENT_BYTES = 64
 """Of ranges shorter than a page, which share one."""
 

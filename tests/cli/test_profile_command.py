@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from elastier_cli.main import app
-from elastier_cli.tier_plot import pareto
 from elastier_contract.bundle import SEALED, Bundle, open_bundle
 from elastier_contract.errors import BundleCorruptError
 from elastier_contract.profile import LatencyPoint, LatencyProfile, uneven_points
+from elastier_trainer.frontier.pareto import Point, pareto_front
 from support.bundles import redigest
 
 PNG = b"\x89PNG"
@@ -69,7 +69,8 @@ def test_another_format_is_refused_before_any_work(tmp_path: Path) -> None:
 
 
 def test_the_front_holds_what_no_faster_tier_equals() -> None:
-    assert pareto([(3.0, 0.8), (1.0, 0.6), (2.0, 0.6), (4.0, 0.7), (1.0, 0.5)]) == [1, 0]
+    tiers = [(3.0, 0.8), (1.0, 0.6), (2.0, 0.6), (4.0, 0.7), (1.0, 0.5)]
+    assert pareto_front([Point(*tier) for tier in tiers]) == [1, 0]
 
 
 def test_verifying_opens_every_tier(tiny_bundle: Bundle) -> None:

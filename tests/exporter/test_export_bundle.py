@@ -12,7 +12,7 @@ from elastier_contract.bundle import Bundle, open_bundle
 from elastier_contract.errors import BundleError
 from elastier_exporter.errors import ParityError, TierError
 from elastier_exporter.export import ExportOptions, export_bundle
-from elastier_exporter.measuring import Measuring
+from elastier_exporter.profiling import Measuring
 from elastier_exporter.slicing import TierSlicer
 from elastier_server.engine.ort import open_engine
 from elastier_trainer.config_file import load_config

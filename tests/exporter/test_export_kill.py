@@ -12,12 +12,12 @@ import pytest
 from elastier_contract.bundle import open_bundle
 from elastier_contract.errors import BundleNotFoundError
 from elastier_exporter.export import ExportOptions, export_bundle
-from elastier_exporter.measuring import Measuring
+from elastier_exporter.profiling import Measuring
 
 EXPORT = """
 import sys
 from pathlib import Path
-from elastier_exporter.measuring import Measuring
+from elastier_exporter.profiling import Measuring
 from elastier_exporter.export import ExportOptions, export_bundle
 
 def progress(task, done, total, detail=""):

@@ -12,8 +12,8 @@ from elastier_contract.features import CategoricalColumn, FeatureSchema, Numeric
 from elastier_contract.signature import Signature, TensorSpec
 from elastier_exporter.errors import ParityError
 from elastier_exporter.export import ExportOptions, export_bundle
-from elastier_exporter.measuring import Measuring
 from elastier_exporter.parity import check_parity, invented_rows
+from elastier_exporter.profiling import Measuring
 from elastier_exporter.session import open_session
 from elastier_exporter.slicing import TierSlicer
 from elastier_exporter.torch_export import export_graph

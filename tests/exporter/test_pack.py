@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from elastier_contract.bundle import open_bundle
 from elastier_exporter.errors import ExporterError
-from elastier_exporter.measuring import Measuring
 from elastier_exporter.pack import pack_bundle
+from elastier_exporter.profiling import Measuring
 from elastier_exporter.unpack import unpack_tier
 from elastier_server.engine.ort import open_engine
 from elastier_trainer.errors import ConfigError

@@ -11,8 +11,8 @@ import torch
 from elastier_contract.bundle import MANIFEST_FILE, Bundle, digest_file, digest_manifest
 from elastier_contract.features import NUMERIC, FeatureSchema, NumericColumn
 from elastier_contract.layout import Layout
-from elastier_exporter.measuring import Measuring
 from elastier_exporter.own import export_model
+from elastier_exporter.profiling import Measuring
 from elastier_exporter.slicing import TierSlicer
 from elastier_trainer.models.ranker import Ranker
 from elastier_trainer.submodel import Ladder, Submodel

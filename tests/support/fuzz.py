@@ -102,9 +102,10 @@ def run_case(bundle: Path, seed: int, expected: list[Any]) -> str:
     mutate = rng.choice((*BYTES, *special * 3))
     # What somebody did who can also write digests; otherwise what a disk or a network did.
     resealed = path.suffix != ".json" and rng.random() < 0.4
-    with changed(path, mutate, rng), manifest_of(bundle) as seal:
+    with restored(path), restored(bundle / "manifest.json"):
+        path.write_bytes(mutate(path.read_bytes(), rng))
         if resealed:
-            seal()
+            redigest(bundle)
         try:
             opened = open_bundle(bundle)
             engine = open_engine(opened, threads=1)
@@ -123,23 +124,11 @@ def run_case(bundle: Path, seed: int, expected: list[Any]) -> str:
 
 
 @contextmanager
-def changed(
-    path: Path, mutate: Callable[[bytes, random.Random], bytes], rng: random.Random
-) -> Iterator[None]:
+def restored(path: Path) -> Iterator[None]:
+    """Put a file's bytes back in the end."""
     content = path.read_bytes()
     try:
-        path.write_bytes(mutate(content, rng))
         yield
-    finally:
-        path.write_bytes(content)
-
-
-@contextmanager
-def manifest_of(bundle: Path) -> Iterator[Callable[[], None]]:
-    path = bundle / "manifest.json"
-    content = path.read_bytes()
-    try:
-        yield lambda: redigest(bundle)
     finally:
         path.write_bytes(content)
 

@@ -36,13 +36,19 @@ def open_engine(bundle: Bundle, *, threads: int) -> OrtEngine:
     return OrtEngine(sessions, [spec.name for spec in bundle.manifest.signature.outputs])
 
 
-def _open_session(bundle: Bundle, tier: Tier, threads: int) -> ort.InferenceSession:
+def session_options(bundle: Bundle, threads: int) -> ort.SessionOptions:
+    """How tiers of a bundle are opened."""
     options = ort.SessionOptions()
     for name, setting in session_attributes(threads).items():
         setattr(options, name, setting)
     options.graph_optimization_level = ort.GraphOptimizationLevel(GRAPH_OPTIMIZATION)
     for key, value in session_config(bundle.manifest.layout, bundle.path).items():
         options.add_session_config_entry(key, value)
+    return options
+
+
+def _open_session(bundle: Bundle, tier: Tier, threads: int) -> ort.InferenceSession:
+    options = session_options(bundle, threads)
     try:
         session = ort.InferenceSession(bundle.graph_path(tier), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common base but this

@@ -11,7 +11,8 @@ from pathlib import Path
 import onnxruntime as ort
 
 from elastier_contract.bundle import Bundle
-from elastier_contract.layout import GRAPH_OPTIMIZATION, session_attributes, session_config
+from elastier_contract.layout import packing_config
+from elastier_server.engine.ort import session_options
 
 log = logging.getLogger(__name__)
 
@@ -69,17 +70,9 @@ def _packed_anew(bundle: Bundle, graph: bytes) -> set[bytes]:
     # With a key that it does not know it packs by itself.
     unknown = _KEY.sub(lambda key: re.sub(rb"\d", lambda digit: b"%d" % (9 - int(digit[0])), key[0]), graph)
     with tempfile.TemporaryDirectory(prefix="elastier-packed-") as scratch:
-        options = ort.SessionOptions()
-        for name, setting in session_attributes(threads=1).items():
-            setattr(options, name, setting)
-        options.graph_optimization_level = ort.GraphOptimizationLevel(GRAPH_OPTIMIZATION)
+        options = session_options(bundle, threads=1)
         options.optimized_model_filepath = f"{scratch}/packed.onnx"
-        for key, value in {
-            **session_config(bundle.manifest.layout, bundle.path),
-            "session.optimized_model_external_initializers_file_name": "packed.bin",
-            "session.optimized_model_external_initializers_min_size_in_bytes": "256",
-            "session.save_external_prepacked_constant_initializers": "1",
-        }.items():
+        for key, value in packing_config("packed.bin").items():
             options.add_session_config_entry(key, value)
         ort.InferenceSession(unknown, options, providers=["CPUExecutionProvider"])
         return set(_KEY.findall((Path(scratch) / "packed.onnx").read_bytes()))

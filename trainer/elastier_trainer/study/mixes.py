@@ -15,7 +15,7 @@ from elastier_trainer.frontier.run import FRONTIER_JSON, FrontierOptions, run_fr
 from elastier_trainer.study.comparisons import Row
 from elastier_trainer.study.job import RUN_FOLDER, Stop
 from elastier_trainer.study.plan import Plan
-from elastier_trainer.study.report import Reported, reported_runs
+from elastier_trainer.study.report import reported_runs
 from elastier_trainer.study.results import Outcome
 from elastier_trainer.study.runner import job_folder
 from elastier_trainer.study.statistics import estimate
@@ -80,7 +80,7 @@ def mix_rows(plan: Plan, outcomes: Mapping[str, Outcome], out: Path) -> Iterator
     for run in reported_runs(plan, outcomes):
         report = _read(job_folder(out, run.digest))
         if report is not None:
-            found[_key(run)].append(report)
+            found[run.unit.recipe, run.unit.optimizer].append(report)
     for (recipe, optimizer), reports in found.items():
         yield {
             "recipe": recipe,
@@ -93,13 +93,14 @@ def mix_rows(plan: Plan, outcomes: Mapping[str, Outcome], out: Path) -> Iterator
         }
 
 
-def _key(run: Reported) -> tuple[str, str]:
-    return run.unit.recipe, run.unit.optimizer
-
-
 def _kept(folder: Path, options: FrontierOptions) -> bool:
+    """Whether a search of as many sub-models, or of all that there are, is there."""
     report = _read(folder)
-    return report is not None and (report.seed, report.evaluations) == (options.seed, options.evaluations)
+    return (
+        report is not None
+        and report.seed == options.seed
+        and report.evaluations == min(options.evaluations, report.space)
+    )
 
 
 def _read(folder: Path) -> FrontierReport | None:
